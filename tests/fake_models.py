@@ -1,0 +1,113 @@
+"""An encoder and a reranker whose answers can be worked out by hand: words, hashed and counted."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.types import EncoderSpec, Role, Vectors
+
+_WORD = re.compile(r"[\u4e00-\u9fff]|\w+")
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased words; each Han character is a word of its own."""
+    return _WORD.findall(text.lower())
+
+
+class FakeEncoder:
+    """Bag of words, each word hashed to one signed dimension, counts damped by a square root, unit length.
+
+    Equal on every machine and in every process. Texts that share words are near, texts that share
+    none are near orthogonal. A text without words gets the first axis, so rows are never zero.
+    ``fail_with`` is raised by every call while it is set.
+    """
+
+    def __init__(
+        self,
+        dimension: int = 64,
+        *,
+        max_tokens: int = 512,
+        languages: tuple[str, ...] = ("en",),
+        name: str = "fake-encoder",
+        fail_with: Exception | None = None,
+    ) -> None:
+        self._spec = EncoderSpec(
+            name=name,
+            dimension=dimension,
+            max_tokens=max_tokens,
+            languages=languages,
+            fingerprint=hashlib.sha256(f"{name}:{dimension}:{max_tokens}".encode()).hexdigest()[:16],
+        )
+        self.fail_with = fail_with
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self._spec
+
+    def encode(self, texts: Sequence[str], role: Role) -> Vectors:
+        if self.fail_with is not None:
+            raise self.fail_with
+        vectors: Vectors = np.zeros((len(texts), self._spec.dimension), np.float32)
+        for row, text in enumerate(texts):
+            counts: dict[str, int] = {}
+            for word in words(text)[: self._spec.max_tokens]:
+                counts[word] = counts.get(word, 0) + 1
+            for word, count in counts.items():
+                digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+                axis = int.from_bytes(digest[:4], "little") % self._spec.dimension
+                vectors[row, axis] += (1.0 if digest[4] & 1 else -1.0) * math.sqrt(count)
+            if not vectors[row].any():
+                vectors[row, 0] = 1.0
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
+        return vectors / norms if len(texts) else vectors
+
+
+class FakeReranker:
+    """Logit of the share of the query's distinct words that a text holds: 0 at half, +4 at all, -4 at none.
+
+    ``batch`` texts are scored between two looks at ``clock``, as the real one does.
+    ``fail_with`` is raised by every call while it is set.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "fake-reranker",
+        languages: tuple[str, ...] = ("en",),
+        batch: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+        fail_with: Exception | None = None,
+    ) -> None:
+        self._name = name
+        self._languages = languages
+        self._batch = batch
+        self._clock = clock
+        self.fail_with = fail_with
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self._languages
+
+    def score(self, query: str, texts: Sequence[str], deadline: float | None = None) -> NDArray[np.float32]:
+        if self.fail_with is not None:
+            raise self.fail_with
+        wanted = set(words(query))
+        scores: list[float] = []
+        for start in range(0, len(texts), self._batch):
+            if deadline is not None and self._clock() >= deadline:
+                break
+            for text in texts[start : start + self._batch]:
+                share = len(wanted & set(words(text))) / len(wanted) if wanted else 0.0
+                scores.append(8.0 * share - 4.0)
+        return np.asarray(scores, np.float32)
