@@ -146,9 +146,8 @@ def _print(report: DemoReport) -> None:
     say(f"{machine()} · {report.generation} · {report.queries} questions\n")
     for latency in report.latencies:
         met = "met" if latency.p50 < latency.target_ms else "MISSED"
-        say(
-            f"{latency.what:<56} p50 {latency.p50:8.1f} ms   p95 {latency.p95:8.1f} ms   target {latency.target_ms:5.0f}  {met}"
-        )
+        times = f"p50 {latency.p50:8.1f} ms   p95 {latency.p95:8.1f} ms   target {latency.target_ms:5.0f}"
+        say(f"{latency.what:<56} {times}  {met}")
     say()
     for stage, metrics in report.quality.items():
         say(f"{stage:<10}" + "   ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
