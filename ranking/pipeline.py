@@ -1,0 +1,86 @@
+"""The order that the caller sees: the first candidates reranked in the time there is, the rest behind them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.analysis import language_of
+from retrieval.errors import RiddleError
+from retrieval.types import Candidate, Clock, Ranked, Reranker, StageScore
+
+_VERSION = "1"
+"""Changes whenever the same candidates would come out in another order or with other scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankSettings:
+    """How much is reranked."""
+
+    depth: int = 20
+    """Candidates that the cross-encoder reads when a request does not say."""
+
+
+class RankPipeline:
+    """Orders candidates with a reranker, or leaves them in fused order without one. Thread-safe."""
+
+    def __init__(self, reranker: Reranker | None, settings: RankSettings | None = None) -> None:
+        self._reranker = reranker
+        self.settings = settings or RankSettings()
+
+    @property
+    def version(self) -> str:
+        """Names pipeline and model; part of every cache key."""
+        return f"{_VERSION}:{self._reranker.name if self._reranker else 'fused'}"
+
+    def rank(
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        *,
+        depth: int | None = None,
+        deadline_ms: float | None = None,
+    ) -> Ranked:
+        """Rerank the first ``depth`` candidates (best fused first); the others follow in the order given.
+
+        A reranked candidate's score is sigmoid(logit), ``scored_by`` ``rerank``; the others keep
+        theirs. ``deadline_ms`` is the time left from now. When it does not suffice for all
+        ``depth``, or the reranker fails, nothing is reordered and ``degraded`` says ``rerank``. A
+        query in a language that the reranker was not trained for is not reranked and not degraded.
+        """
+        clock = Clock()
+        head = list(candidates[: self.settings.depth if depth is None else depth])
+        if self._reranker is None or not head or not _reads(self._reranker, query):
+            return Ranked(tuple(candidates), clock.ms)
+        deadline = None if deadline_ms is None else time.monotonic() + deadline_ms / 1000
+        with clock("rerank"):
+            try:
+                logits = self._reranker.score(query, [item.passage.full_text for item in head], deadline)
+            except RiddleError:
+                logits = np.empty(0, np.float32)
+        if len(logits) < len(head):
+            return Ranked(tuple(candidates), clock.ms, ("rerank",))
+        return Ranked((*_reordered(head, logits), *candidates[len(head) :]), clock.ms)
+
+
+def _reads(reranker: Reranker, query: str) -> bool:
+    return "*" in reranker.languages or language_of(query) in reranker.languages
+
+
+def _reordered(head: Sequence[Candidate], logits: NDArray[np.float32]) -> list[Candidate]:
+    """``head`` by falling logit, ties in the order they came."""
+    order = np.argsort(-logits, kind="stable")
+    probability = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -60, 60)))  # unclipped, exp can overflow
+    return [
+        replace(
+            head[at],
+            score=float(probability[at]),
+            scored_by="rerank",
+            stages={**head[at].stages, "rerank": StageScore(rank, float(probability[at]))},
+        )
+        for rank, at in enumerate(order.tolist(), start=1)
+    ]

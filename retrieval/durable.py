@@ -1,0 +1,91 @@
+"""How bytes get onto disk so that a crash or a full disk leaves either the old state or the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import Conflict, DiskFull
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OS_ERROR = re.compile(r"\(os error (\d+)\)|\bErrno (\d+)\b|\berrno:? (\d+)\b")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether ``error`` says that there is no space; Rust and Arrow put the number into their message."""
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    numbers = {int(number) for groups in _OS_ERROR.findall(str(error)) for number in groups if number}
+    return bool(numbers & _NO_SPACE) or "No space left on device" in str(error)
+
+
+@contextlib.contextmanager
+def disk_full_said_plainly(what: str) -> Iterator[None]:
+    """Turn the several ways in which libraries report a full disk into DiskFull."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if is_disk_full(error):
+            raise DiskFull(
+                f"no space left while writing {what}; what was there before is untouched: free some space and try again"
+            ) from error
+        raise
+
+
+def sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """fsync every file and folder below ``folder``, and itself."""
+    for root, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync_file(Path(root) / name)
+        sync_file(Path(root))
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Write ``value`` beside ``path``, flush it, and put it in its place in one step."""
+    aside = path.with_name(f".{path.name}.new")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    sync_file(path.parent)
+
+
+def checksum(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def exclusive(lock: Path, conflict: str) -> Iterator[None]:
+    """Hold ``lock`` against other threads and processes; the kernel lets go of it when the holder dies.
+
+    Raises Conflict with the message ``conflict`` at once when someone else holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(conflict) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,97 @@
+"""One query over one generation: both channels side by side, fused, with the passages they found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+
+from retrieval.analysis import language_of
+from retrieval.errors import RiddleError
+from retrieval.fusion import rrf
+from retrieval.reader import Generation
+from retrieval.types import Candidate, Clock, Encoder, Hits, Recalled, StageScore, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSettings:
+    """How far recall looks and how the channels are weighed."""
+
+    depth: int = 100
+    """Passages that each channel returns, whatever k the caller asks for."""
+    rrf_k: int = 60
+    """The constant of reciprocal rank fusion: the larger, the flatter."""
+    lexical_weight: float = 1.0
+    dense_weight: float = 1.0
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"lexical": self.lexical_weight, "dense": self.dense_weight}
+
+
+def recall(
+    generation: Generation,
+    encoder: Encoder | None,
+    query: str,
+    *,
+    depth: int = 100,
+    rrf_k: int = 60,
+    weights: Mapping[str, float] | None = None,
+    clock: Clock | None = None,
+) -> Recalled:
+    """Candidates for ``query``, best fused score first: every passage that either channel found.
+
+    The query is encoded in a thread of its own while the lexical channel runs. The dense channel
+    is left out without an encoder, and for a language that the encoder was not trained for; when the
+    encoder fails or is not the one of the index it is left out and ``degraded`` says ``dense``.
+    """
+    clock = clock or Clock()
+    rankings: dict[str, Hits] = {}
+    degraded: tuple[str, ...] = ()
+    encoding = None if encoder is None else _begin_encoding(generation, encoder, query, clock)
+    with clock("lexical"):
+        rankings["lexical"] = generation.lexical(query, depth)
+    if encoding is not None:
+        try:
+            vector = encoding.result()[0]
+            with clock("dense"):
+                rankings["dense"] = generation.dense(vector, depth)
+        except RiddleError:
+            degraded = ("dense",)
+    with clock("fuse"):
+        fused = rrf(rankings, rrf_k, weights)
+    with clock("fetch"):
+        candidates = _candidates(generation, rankings | {"fused": fused})
+    return Recalled(generation.info, candidates, clock.ms, degraded)
+
+
+def _begin_encoding(generation: Generation, encoder: Encoder, query: str, clock: Clock) -> Future[Vectors] | None:
+    languages = encoder.spec.languages
+    if not generation.info.passages or ("*" not in languages and language_of(query) not in languages):
+        return None
+
+    def encode() -> Vectors:
+        generation.check_encoder(encoder.spec)
+        with clock("embed"):
+            return encoder.encode([query], "query")
+
+    return _pool().submit(encode)
+
+
+def _candidates(generation: Generation, stages: Mapping[str, Hits]) -> tuple[Candidate, ...]:
+    seen: dict[int, dict[str, StageScore]] = {}
+    for stage, hits in stages.items():
+        for rank, (row, score) in enumerate(zip(hits.rows.tolist(), hits.scores.tolist(), strict=True), start=1):
+            seen.setdefault(row, {})[stage] = StageScore(rank, score)
+    rows = stages["fused"].rows
+    return tuple(
+        Candidate(passage, seen[row]["fused"].score, "fused", seen[row])
+        for row, passage in zip(rows.tolist(), generation.passages(rows), strict=True)
+    )
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that wait on encoders; made at the first query, shared by all."""
+    return ThreadPoolExecutor(thread_name_prefix="encode")
