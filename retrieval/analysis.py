@@ -27,12 +27,11 @@ _LETTER = rf"[^\W{_HAN}{_KANA}]"
 
 _TOKEN = re.compile(
     rf"""
-      (?P<han>[{_HAN}々]+)
-    | (?P<kana>[{_KANA}]+)
-    | (?P<flag>(?<![\w\-+])--?[A-Za-z][A-Za-z0-9]*(?:[-_][A-Za-z0-9]+)*)
-    | (?P<sign>(?<!\w)[A-Za-z](?:\+\+|\#)(?!\w))
-    | (?P<thousands>(?<![\w.,])[0-9]{{1,3}}(?:,[0-9]{{3}})+(?:\.[0-9]+)?(?![\w,]))
-    | (?P<word>{_LETTER}+(?:['.\-]{_LETTER}+)*)
+      (?<![\w.,])[0-9]{{1,3}}(?:,[0-9]{{3}})+(?:\.[0-9]+)?(?![\w,])               # 1,000.5
+    | {_LETTER}+(?:['.\-]{_LETTER}+)*(?:(?<=\b[A-Za-z])(?:\+\+|\#)(?!\w))?       # words, os.path, max_length, C++
+    | (?<![\w\-+])--?[A-Za-z][A-Za-z0-9]*(?:[-_][A-Za-z0-9]+)*                   # -o, --dry-run
+    | [{_HAN}々]+
+    | [{_KANA}]+
     """,
     re.VERBOSE,
 )
@@ -43,6 +42,8 @@ _CAMEL_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _PLURAL_ACRONYM = re.compile(r"[A-Z]+s")
 _PIECE = re.compile(r"[^_\-]+")
 _HAN_LETTER = re.compile(f"[{_HAN}]")
+_HAN_RUN = re.compile(f"[{_HAN}々]+")
+_KANA_RUN = re.compile(f"[{_KANA}]+")
 
 _local = threading.local()
 
@@ -57,23 +58,15 @@ def analyse(text: str) -> list[str]:
     them, the bigrams that are not words already. Full-width forms and accents are folded.
     """
     terms: list[str] = []
-    for match in _TOKEN.finditer(_folded(text)):
-        token = match.group()
-        kind = match.lastgroup
-        if kind == "word":
-            _add_word(token, terms)
-        elif kind == "han":
-            _add_han(token, terms)
-        elif kind == "kana":
-            terms.extend(_bigrams(token))
-        elif kind == "flag":
-            terms.append(token.lower()[:MAX_TERM])
-            _add_word(token.lstrip("-"), terms)
-        elif kind == "thousands":
-            terms.append(token.replace(",", ""))
+    for token in _TOKEN.findall(_folded(text)):
+        if token.islower() and token.isalpha():
+            terms.append(token)
         else:
-            terms.append(token.lower())
-    return terms
+            _add_token(token, terms)
+    if max(map(len, terms), default=0) > MAX_TERM:
+        terms = [term[:MAX_TERM] for term in terms]
+    stems: list[str] = _stemmer().stemWords(terms)
+    return stems
 
 
 def language_of(text: str) -> Language:
@@ -92,43 +85,54 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", _MARKS.sub("", decomposed))
 
 
-def _stem(word: str) -> str:
+def _stemmer() -> Any:
     """Stemmer objects are not thread-safe, hence one a thread."""
     stemmer = getattr(_local, "stemmer", None)
     if stemmer is None:
         stemmer = _local.stemmer = Stemmer.Stemmer("english")
-    stem: str = stemmer.stemWord(word[:MAX_TERM])
-    return stem
+    return stemmer
+
+
+def _add_token(token: str, terms: list[str]) -> None:
+    if _HAN_RUN.fullmatch(token):
+        _add_han(token, terms)
+    elif _KANA_RUN.fullmatch(token):
+        terms.extend(_bigrams(token))
+    elif token[0] == "-":
+        terms.append(token.lower())
+        _add_word(token.lstrip("-"), terms)
+    elif "," in token:
+        terms.append(token.replace(",", ""))
+    else:
+        _add_word(token, terms)
 
 
 def _add_word(token: str, terms: list[str]) -> None:
-    if token.isalpha() and not _CAMEL.search(token):
-        terms.append(_stem(token.lower()))
+    if token.isalpha() and (token[1:].islower() or not _CAMEL.search(token)):
+        terms.append(token.lower())
     elif "." in token:
         _add_dotted(token, terms)
     elif "_" in token or "-" in token:
         pieces = _PIECE.findall(token)
-        joined = "".join(pieces)
-        if joined != token and len(pieces) == 1:  # __init__, _private
-            terms.append(token.lower()[:MAX_TERM])
-        elif len(pieces) > 1:
-            terms.append(_stem(joined.lower()))
+        if len(pieces) > 1:
+            terms.append("".join(pieces).lower())
+        else:  # __init__, _private
+            terms.append(token.lower())
         for piece in pieces:
             _add_word(piece, terms)
-    elif _CAMEL.search(token) and not _PLURAL_ACRONYM.fullmatch(token):
-        terms.append(_stem(token.lower()))
-        terms.extend(_stem(part.lower()) for part in _CAMEL_PART.findall(token))
     else:
-        terms.append(_stem(token.lower()))
+        terms.append(token.lower())
+        if _CAMEL.search(token) and not _PLURAL_ACRONYM.fullmatch(token):
+            terms.extend(part.lower() for part in _CAMEL_PART.findall(token))
 
 
 def _add_dotted(token: str, terms: list[str]) -> None:
     """Dotted names whole and in parts; of a version number also ``major.minor``; a decimal only whole."""
-    terms.append(token.lower()[:MAX_TERM])
+    terms.append(token.lower())
     pieces = token.split(".")
     if all(map(str.isdigit, pieces)):
         if len(pieces) > 2:
-            terms.append(".".join(pieces[:2])[:MAX_TERM])
+            terms.append(".".join(pieces[:2]))
         return
     for piece in pieces:
         _add_word(piece, terms)
@@ -140,7 +144,7 @@ def _add_han(run: str, terms: list[str]) -> None:
         return
     words = _segmenter().cut(run)
     known = set(words)
-    terms.extend(word[:MAX_TERM] for word in words)
+    terms.extend(words)
     terms.extend(pair for pair in _bigrams(run) if pair not in known)
 
 

@@ -18,6 +18,8 @@ from retrieval.vectors import open_index
 
 LEXICAL, VECTORS = "lexical", "vectors.f32"
 
+_EXPORTED_AT_ONCE = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -67,20 +69,24 @@ class Generation:
 
     def document(self, document_id: str) -> Document:
         """Raises DocumentNotFound."""
-        return self._passages.document(self._passages.row_of(document_id))
+        return self._passages.documents([self._passages.row_of(document_id)])[0]
 
     def export_parts(self, exclude: frozenset[str] = frozenset()) -> Iterator[Part]:
         """All documents but those with an id in ``exclude``, some at a time, for writing into a next generation."""
-        for rows in self._passages.document_batches():
-            kept = [row for row in rows if self._passages.document_id(row) not in exclude]
-            passage_rows = [self._passages.passage_rows(row) for row in kept]
+        for first in range(0, self._passages.document_count, _EXPORTED_AT_ONCE):
+            rows = range(first, min(first + _EXPORTED_AT_ONCE, self._passages.document_count))
+            ids = self._passages.document_ids(rows)
+            kept = [row for row, document_id in zip(rows, ids, strict=True) if document_id not in exclude]
+            if not kept:
+                continue
+            passage_rows = self._passages.passage_rows(kept)
             wanted = np.array([row for rows_of_one in passage_rows for row in rows_of_one], np.int64)
-            if kept:
-                yield Part(
-                    documents=[self._passages.document(row) for row in kept],
-                    chunks=[[self._passages.chunk(row) for row in rows_of_one] for rows_of_one in passage_rows],
-                    vectors=np.asarray(self._vectors[wanted]),
-                )
+            chunks = iter(self._passages.chunks(wanted))
+            yield Part(
+                documents=self._passages.documents(kept),
+                chunks=[[next(chunks) for _ in rows_of_one] for rows_of_one in passage_rows],
+                vectors=np.asarray(self._vectors[wanted]),
+            )
 
 
 def _map_vectors(path: Path, manifest: Manifest) -> Vectors:
