@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         command.main(args=list(arguments), prog_name="riddle")
     except SystemExit as finished:
         return finished.code if isinstance(finished.code, int) else 0
-    except Exception as error:  # noqa: BLE001 - the outermost frame: one line for people, the rest with --debug
+    except Exception as error:  # the outermost frame: one line for people, the rest with --debug
         if "--debug" in arguments:
             raise
         hint = "" if isinstance(error, RiddleError) else " (more with --debug)"

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import math
 import textwrap
 import tomllib
 import types
@@ -256,7 +257,7 @@ def _typed(key: str, value: object, kind: Any, origin: str, base: Path) -> objec
         return value
     if plain is Path and isinstance(value, str) and value:
         return (base / Path(value).expanduser()).absolute()
-    if plain is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if plain is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if plain in (int, str, bool) and type(value) is plain:
         return value

@@ -132,7 +132,6 @@ def _models(settings: Settings) -> Iterator[Check]:
 
 def _collections(settings: Settings) -> Check:
     from retrieval.collection import CollectionStore
-
     from retrieval.errors import RiddleError
 
     try:
