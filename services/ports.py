@@ -33,6 +33,9 @@ class RecallRequest:
     depth: int = 100
     rrf_k: int = 60
     weights: Mapping[str, float] = field(default_factory=lambda: {"lexical": 1.0, "dense": 1.0})
+    deadline_ms: float | None = None
+    """Time left from now. A channel that cannot keep it is left out and named in ``degraded``; the
+    lexical channel, the lowest rung, always runs."""
 
 
 class RecallPort(Protocol):

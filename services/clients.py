@@ -1,0 +1,216 @@
+"""The gateway's ports over HTTP: one pool of connections a service, deadlines, errors as they were raised there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from retrieval import errors
+from retrieval.errors import RiddleError, Unavailable
+from retrieval.types import Candidate, CollectionInfo, Document, Ranked, Recalled
+from services.breaker import Breaker
+from services.hops import (
+    COLLECTION,
+    COLLECTIONS,
+    DOCUMENT,
+    PIPELINE,
+    RANK_CALL,
+    RANK_REPLY,
+    RECALL_CALL,
+    RECALLED,
+    RankCall,
+    ranked_from,
+)
+from services.middleware import REQUEST_ID
+from services.ports import RecallRequest
+
+T = TypeVar("T")
+
+log = logging.getLogger("riddle.clients")
+
+GRACE_MS = 100.0
+"""What a service may take beyond the deadline it was given before the caller stops waiting."""
+
+_CLASSES: Mapping[str, type[RiddleError]] = {
+    each.code: each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, RiddleError)
+}
+
+
+def http_client(url: str, timeout_s: float) -> httpx.AsyncClient:
+    """Connections to one service, kept open; a proxy of the environment is not for traffic between our own."""
+    return httpx.AsyncClient(
+        base_url=url.rstrip("/"),
+        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 1.0), pool=min(timeout_s, 1.0)),
+        limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=60),
+        trust_env=False,
+    )
+
+
+class Hop:
+    """Calls of one service. After three failures in a row it is not asked, but for a trial now and then."""
+
+    def __init__(self, http: httpx.AsyncClient, stage: str, breaker: Breaker | None = None) -> None:
+        self.stage = stage
+        self._http = http
+        self._breaker = breaker or Breaker(threshold=3, cooldown_s=0.5, longest_s=5.0)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        reply: TypeAdapter[T],
+        body: bytes | None = None,
+        deadline_ms: float | None = None,
+    ) -> T:
+        """Raises what the service raised, or Unavailable when it does not answer, or nothing sensible."""
+        if self._breaker.open and not self._breaker.trial_due():
+            raise Unavailable(
+                f"the {self.stage} service at {self._http.base_url} does not answer",
+                stage=self.stage,
+                retry_after_ms=self._breaker.wait_ms,
+            )
+        try:
+            response = await self._send(method, path, body, deadline_ms)
+        except (httpx.TransportError, TimeoutError) as error:
+            self._breaker.failed()
+            raise Unavailable(
+                f"the {self.stage} service at {self._http.base_url} does not answer ({type(error).__name__})",
+                stage=self.stage,
+                retry_after_ms=1000,
+            ) from error
+        self._breaker.succeeded()
+        if response.is_success:
+            return self._read(response, reply)
+        raise problem_error(response, self.stage)
+
+    async def parts(self) -> Mapping[str, str]:
+        """What ``/readyz`` says, or that nobody is there."""
+        try:
+            response = await self._send("GET", "/readyz", None, 2000.0)
+            parts = response.json()["parts"]
+        except (httpx.TransportError, TimeoutError):
+            return {self.stage: f"the service at {self._http.base_url} does not answer"}
+        except (ValueError, KeyError, TypeError):
+            return {self.stage: f"the service at {self._http.base_url} answers something else"}
+        return {str(name): str(state) for name, state in parts.items()}
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def _send(self, method: str, path: str, body: bytes | None, deadline_ms: float | None) -> httpx.Response:
+        headers = {"X-Request-ID": REQUEST_ID.get()} if REQUEST_ID.get() else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        seconds = None if deadline_ms is None else (deadline_ms + GRACE_MS) / 1000
+        async with asyncio.timeout(seconds):
+            return await self._http.request(method, path, content=body, headers=headers)
+
+    def _read(self, response: httpx.Response, reply: TypeAdapter[T]) -> T:
+        try:
+            return reply.validate_json(response.content)
+        except ValidationError as error:
+            log.warning("the %s service answered what cannot be read: %s", self.stage, error)
+            raise Unavailable(
+                f"the {self.stage} service at {self._http.base_url} answered what cannot be read", stage=self.stage
+            ) from error
+
+
+def problem_error(response: httpx.Response, stage: str) -> RiddleError:
+    """The error that a problem body stands for, with its own class, detail, stage and patience."""
+    unreadable = Unavailable(f"the {stage} service answered {response.status_code}", stage=stage)
+    try:
+        problem = json.loads(response.content)
+        kind = _CLASSES[problem["code"]]
+        return kind(
+            str(problem["detail"]),
+            stage=problem.get("stage"),
+            retry_after_ms=problem.get("retry_after_ms"),
+        )
+    except (ValueError, KeyError, TypeError):
+        return unreadable
+
+
+class RecallClient:
+    """RecallPort over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._hop = Hop(http, "recall")
+
+    async def collections(self) -> list[CollectionInfo]:
+        return await self._hop.call("GET", "/v1/collections", COLLECTIONS)
+
+    async def describe(self, collection: str) -> CollectionInfo:
+        return await self._hop.call("GET", f"/v1/collections/{_segment(collection)}", COLLECTION)
+
+    async def recall(self, request: RecallRequest) -> Recalled:
+        # No deadline on the wait: the service keeps it by leaving channels out, and always answers.
+        return await self._hop.call("POST", "/v1/recall", RECALLED, RECALL_CALL.dump_json(request))
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        path = f"/v1/collections/{_segment(collection)}/documents/{_segment(document_id)}"
+        return await self._hop.call("GET", path, DOCUMENT)
+
+    async def drop(self, collection: str) -> None:
+        await self._hop.call("DELETE", f"/v1/collections/{_segment(collection)}", TypeAdapter(None))
+
+    async def ready(self) -> Mapping[str, str]:
+        return await self._hop.parts()
+
+    async def aclose(self) -> None:
+        await self._hop.aclose()
+
+
+class RankClient:
+    """RankPort over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._hop = Hop(http, "rerank")
+        self._version = ""
+
+    @property
+    def version(self) -> str:
+        """As the service said last; empty until it has said."""
+        return self._version
+
+    async def rank(
+        self, query: str, candidates: Sequence[Candidate], *, depth: int, deadline_ms: float | None
+    ) -> Ranked:
+        call = RankCall(query=query, candidates=list(candidates), depth=depth, deadline_ms=deadline_ms)
+        reply = await self._hop.call("POST", "/v1/rank", RANK_REPLY, RANK_CALL.dump_json(call), deadline_ms)
+        self._version = reply.version
+        try:
+            return ranked_from(reply, candidates)
+        except ValueError as error:
+            raise Unavailable(f"the rank service lost passages: {error}", stage="rerank") from error
+
+    async def ready(self) -> Mapping[str, str]:
+        return await self._hop.parts()
+
+    async def refresh(self) -> None:
+        """Learn the pipeline's version. Raises Unavailable."""
+        self._version = (await self._hop.call("GET", "/v1/pipeline", PIPELINE, None, 2000.0)).version
+
+    async def watch(self, every_s: float = 5.0) -> None:
+        """Keep the version current, so that results of a pipeline that was replaced leave the cache's way."""
+        while True:
+            try:
+                await self.refresh()
+            except RiddleError as error:
+                log.debug("the rank service's version is not known: %s", error.detail)
+            await asyncio.sleep(every_s)
+
+    async def aclose(self) -> None:
+        await self._hop.aclose()
+
+
+def _segment(text: str) -> str:
+    """One path segment; ``.`` and ``..`` would be resolved away on the way, slashes would split it."""
+    quoted = quote(text, safe="")
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted

@@ -1,0 +1,154 @@
+"""How an answer leaves: as server-sent events while it is written, or whole, and not at all once the client is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+
+from generation.events import Citation, Delta, Event, FinalAnswer
+from retrieval.errors import GenerationFailed, Overloaded, RiddleError
+from retrieval.types import Candidate
+from services.gateway.search import Found
+from services.http import problem_of
+from services.telemetry import Telemetry
+from services.wire import AnswerResponse, FinalAnswerEvent, SearchResultsEvent, WireCitation
+
+T = TypeVar("T")
+
+log = logging.getLogger("riddle.answers")
+
+EVENT_STREAM = "text/event-stream"
+
+
+class AnswerPort(Protocol):
+    """Writes answers: ``generation.answer.Answerer``, or a fake."""
+
+    def answer(self, question: str, candidates: tuple[Candidate, ...]) -> AsyncGenerator[Event, None]:
+        """Closing the generator stops the engine behind it."""
+        ...
+
+
+class Answers:
+    """Streams answers over what was found; at most ``most`` at once, the next is refused."""
+
+    def __init__(self, answerer: AnswerPort, telemetry: Telemetry, most: int = 32) -> None:
+        self._answerer = answerer
+        self._telemetry = telemetry
+        self._most = most
+        self._running = 0
+
+    def admit(self) -> None:
+        """Raises Overloaded when no more answers can be written now; asked before a stream opens."""
+        if self._running >= self._most:
+            raise Overloaded("too many answers are being written", stage="generation", retry_after_ms=2000)
+
+    async def stream(self, question: str, found: Found, *, explain: bool, request_id: str) -> AsyncGenerator[bytes]:
+        """The events of the answer; a failure on the way is the last of them."""
+        results = found.results(explain=explain)
+        yield sse(
+            "search_results",
+            SearchResultsEvent(generation=found.generation, results=results, degraded=list(found.degraded)),
+        )
+        try:
+            async with aclosing(self._events(question, found)) as events:
+                async for event in events:
+                    yield _as_sse(event, found)
+        except RiddleError as error:
+            log.warning("an answer broke off: %s", error.detail)
+            yield sse("error", problem_of(error, request_id))
+
+    async def whole(self, question: str, found: Found, *, explain: bool) -> AnswerResponse:
+        """Raises GenerationFailed or Unavailable."""
+        final: FinalAnswer | None = None
+        async with aclosing(self._events(question, found)) as events:
+            async for event in events:
+                if isinstance(event, FinalAnswer):
+                    final = event
+        if final is None:
+            raise GenerationFailed("the answer ended before it was complete", stage="generation")
+        account = FinalAnswerEvent.of(final, found.timings_ms, found.degraded)
+        return AnswerResponse(**dict(account), generation=found.generation, results=found.results(explain=explain))
+
+    async def _events(self, question: str, found: Found) -> AsyncGenerator[Event]:
+        self.admit()
+        self._running += 1
+        self._telemetry.answer_began()
+        outcome = "left"
+        try:
+            async with aclosing(self._answerer.answer(question, found.page.candidates)) as events:
+                async for event in events:
+                    if isinstance(event, FinalAnswer):
+                        outcome = "abstained" if event.abstained else "answered"
+                        for stage, milliseconds in event.timings_ms.items():
+                            self._telemetry.observe_stage(f"answer_{stage}", milliseconds)
+                    yield event
+        except RiddleError:
+            outcome = "failed"
+            raise
+        finally:
+            self._running -= 1
+            self._telemetry.answer_ended(outcome)
+
+
+def sse(event: str, data: BaseModel) -> bytes:
+    """One server-sent event. JSON escapes line ends, so that the data is one line."""
+    return f"event: {event}\ndata: {data.model_dump_json(exclude_none=event == 'error')}\n\n".encode()
+
+
+class _Piece(BaseModel):
+    delta: str
+
+
+def _as_sse(event: Event, found: Found) -> bytes:
+    match event:
+        case Delta(text):
+            return sse("message", _Piece(delta=text))
+        case Citation():
+            return sse("citation", WireCitation.of(event))
+        case FinalAnswer():
+            return sse("final_answer", FinalAnswerEvent.of(event, found.timings_ms, found.degraded))
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events that are closed at once when the client goes, also while one is being sent."""
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self.raw_headers.append((b"content-type", EVENT_STREAM.encode()))
+        self._events = events
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().stream_response(send)
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before its answer was ready; there is nobody to tell."""
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Carry out ``work``, and cancel it when the client goes. Raises ClientLeft then."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientLeft
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

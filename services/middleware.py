@@ -1,0 +1,160 @@
+"""What happens to every request before and after its route: an id, one log line, metrics, a limit on its body."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from contextvars import ContextVar
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.http import PROBLEM_TYPE, dump_problem, plain_problem
+from services.telemetry import Telemetry
+
+access = logging.getLogger("riddle.access")
+
+REQUEST_ID: ContextVar[str] = ContextVar("riddle_request_id", default="")
+"""The id of the request that this task works for, sent on to other services."""
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class RequestContext:
+    """Gives each request its id (``X-Request-ID``, the caller's own when it is well formed), logs and counts it."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self.app = app
+        self.telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _ID.fullmatch(given) else f"r_{uuid.uuid4().hex[:16]}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        token = REQUEST_ID.set(request_id)
+        began = time.perf_counter()
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            REQUEST_ID.reset(token)
+            seconds = time.perf_counter() - began
+            self.telemetry.observe_request(_route(scope), scope["method"], status, seconds)
+            access.info(
+                "%s %s %d %.1fms %s", scope["method"], _printable(scope["path"]), status, seconds * 1000, request_id
+            )
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that answered, so that metrics have few labels whatever is asked."""
+    path: object = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "unmatched"
+
+
+def _printable(path: str) -> str:
+    return path.encode("unicode_escape").decode("ascii")[:200]
+
+
+class BodyLimit:
+    """Refuses a body over its limit while it streams in, before anything holds it whole.
+
+    ``exceptions`` gives paths that have a limit of their own. A declared length over the limit is
+    refused unread; a chunked body as soon as it passes.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, exceptions: Mapping[str, int]) -> None:
+        self.app = app
+        self.limit = limit
+        self.exceptions = exceptions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = self.exceptions.get(scope["path"].rstrip("/"), self.limit)
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            await _refuse(scope, send, limit)
+            return
+        read = 0
+        started = refused = False
+
+        async def counted() -> Message:
+            nonlocal read, refused
+            message = await receive()
+            if message["type"] == "http.request":
+                read += len(message.get("body", b""))
+                if read > limit:
+                    refused = True
+                    if not started:
+                        await _refuse(scope, send, limit)
+                    return {"type": "http.disconnect"}
+            return message
+
+        async def unless_refused(message: Message) -> None:
+            nonlocal started
+            if not refused:
+                started = True
+                await send(message)
+
+        await self.app(scope, counted, unless_refused)
+
+
+async def _refuse(scope: Scope, send: Send, limit: int) -> None:
+    detail = f"the body is over {limit:,} bytes; send less, or raise the server's limit"
+    await _send_problem(scope, send, "too_large", detail)
+
+
+class SameSite:
+    """Refuses what a page of another site makes a browser send to change something here.
+
+    The service listens on the user's own machine, where any web page can reach it; browsers say of
+    each request whether the page that sends it is of the same site, and other clients say nothing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
+            site = Headers(scope=scope).get("sec-fetch-site", "none")
+            if site not in ("none", "same-origin"):
+                await _send_problem(scope, send, "forbidden", "pages of another site may not change anything here")
+                return
+        await self.app(scope, receive, send)
+
+
+async def _send_problem(scope: Scope, send: Send, code: str, detail: str) -> None:
+    """Answer without reading the rest of the request, hence the closed connection."""
+    problem = plain_problem(code, detail, scope.get("state", {}).get("request_id", "-"))
+    body = dump_problem(problem)
+    headers = [
+        (b"content-type", PROBLEM_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def add_middleware(app: FastAPI, telemetry: Telemetry, limit: int, exceptions: Mapping[str, int] | None = None) -> None:
+    """Wrap ``app``: context outermost, so that refusals too have an id, a log line and a count."""
+    app.add_middleware(BodyLimit, limit=limit, exceptions=dict(exceptions or {}))
+    app.add_middleware(SameSite)
+    app.add_middleware(RequestContext, telemetry=telemetry)

@@ -1,0 +1,37 @@
+"""The rank service: puts candidates in their final order for gateways, over HTTP."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.frame import INTERNAL_BODY_BYTES, Lifespan, framed_app, no_lifespan, read_body, wire_response
+from services.hops import RANK_CALL, Pipeline, rank_reply
+from services.ports import RankPort
+from services.telemetry import Telemetry
+
+
+def create_app(rank: RankPort, telemetry: Telemetry, *, lifespan: Lifespan = no_lifespan) -> FastAPI:
+    """``rank`` behind HTTP; a full queue leaves as 429, and the gateway goes on with the fused order."""
+    app = framed_app(
+        "Riddle rank",
+        ready=rank.ready,
+        telemetry=telemetry,
+        body_limit=INTERNAL_BODY_BYTES,
+        lifespan=lifespan,
+    )
+
+    @app.post("/v1/rank")
+    async def rank_(request: Request) -> Response:
+        call = await read_body(request, RANK_CALL)
+        ranked = await rank.rank(call.query, call.candidates, depth=call.depth, deadline_ms=call.deadline_ms)
+        for stage, milliseconds in ranked.timings_ms.items():
+            telemetry.observe_stage(stage, milliseconds)
+        return wire_response(rank_reply(rank.version, call.candidates, ranked).model_dump_json())
+
+    @app.get("/v1/pipeline")
+    async def pipeline() -> Response:
+        return wire_response(Pipeline(version=rank.version).model_dump_json())
+
+    return app

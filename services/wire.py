@@ -1,0 +1,321 @@
+"""The JSON that callers of the gateway write and read: every field, its limits, and how it maps to our nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from generation.events import Citation, FinalAnswer
+from retrieval.types import Candidate, CollectionInfo, Document, StageScore
+
+Scalar = str | int | float | bool | None
+WireMetadata: TypeAlias = dict[str, Scalar | list[Scalar]]
+Span = Annotated[
+    tuple[int, int], Field(description="Unicode code points, end exclusive", json_schema_extra={"type": "array"})
+]
+
+
+class Wire(BaseModel):
+    """An unknown field is an error, so that a typo never passes for a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fusion(Wire):
+    """How the channels' rankings are combined; what is left out follows the server's settings."""
+
+    method: Literal["rrf"] = "rrf"
+    k: Annotated[int | None, Field(ge=1, le=10_000, description="the constant of reciprocal rank fusion")] = None
+    weights: Annotated[
+        dict[Literal["lexical", "dense"], Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]] | None,
+        Field(description="a channel with weight 0 is not asked; one left out has weight 1"),
+    ] = None
+
+
+class Rerank(Wire):
+    """How many passages the cross-encoder reads; 0 for none, ``auto`` for the server's choice."""
+
+    depth: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
+
+
+class RankingOptions(Wire):
+    fusion: Fusion = Fusion()
+    rerank: Rerank = Rerank()
+
+
+Query = Annotated[str, Field(min_length=1, pattern=r"\S", description="what to look for, in the user's own words")]
+CollectionName = Annotated[
+    str | None, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="the server's default when left out")
+]
+Count = Annotated[int | None, Field(ge=1, description="how many passages; the server's default when left out")]
+Budget = Annotated[
+    int | None,
+    Field(ge=1, le=600_000, description="milliseconds for the search; short of time, stages are left out and named"),
+]
+
+
+class SearchRequest(Wire):
+    query: Query
+    collection: CollectionName = None
+    k: Count = None
+    cursor: Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")] = None
+    ranking: RankingOptions = RankingOptions()
+    budget_ms: Budget = None
+    explain: Annotated[bool, Field(description="say what each stage made of each passage")] = False
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": "How do I write a custom migration operation?"},
+                {
+                    "query": "memory safety without a garbage collector",
+                    "collection": "docs",
+                    "k": 5,
+                    "ranking": {"fusion": {"method": "rrf", "k": 60, "weights": {"lexical": 1, "dense": 1}}},
+                    "budget_ms": 300,
+                    "explain": True,
+                },
+            ]
+        }
+    )
+
+
+class AnswerRequest(Wire):
+    query: Query
+    collection: CollectionName = None
+    k: Count = None
+    ranking: RankingOptions = RankingOptions()
+    budget_ms: Budget = None
+    explain: bool = False
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"query": "How do I write a custom migration operation?", "k": 6}]}
+    )
+
+    def as_search(self) -> SearchRequest:
+        return SearchRequest(
+            query=self.query,
+            collection=self.collection,
+            k=self.k,
+            ranking=self.ranking,
+            budget_ms=self.budget_ms,
+            explain=self.explain,
+        )
+
+
+class Stage(Wire):
+    rank: int
+    score: float
+
+    @classmethod
+    def of(cls, stage: StageScore) -> Stage:
+        return cls(rank=stage.rank, score=stage.score)
+
+
+class Result(Wire):
+    passage_id: str
+    document_id: str
+    score: float
+    scored_by: Annotated[str, Field(description="the stage whose scale `score` is on")]
+    text: str
+    offsets: Annotated[Span, Field(description="where `text` stands in the document, in code points")]
+    title: str = ""
+    headings: list[str] = []
+    page: int | None = None
+    context: Annotated[str, Field(description="text from elsewhere that belongs in front: a table's header")] = ""
+    source: str = ""
+    metadata: WireMetadata = {}
+    explain: Annotated[dict[str, Stage] | None, Field(description="only when the request says `explain`")] = None
+
+    @classmethod
+    def of(cls, candidate: Candidate, *, explain: bool) -> Result:
+        passage = candidate.passage
+        return cls(
+            passage_id=passage.passage_id,
+            document_id=passage.document_id,
+            score=candidate.score,
+            scored_by=candidate.scored_by,
+            text=passage.text,
+            offsets=passage.offsets,
+            title=passage.title,
+            headings=list(passage.headings),
+            page=passage.page,
+            context=passage.context,
+            source=passage.source,
+            metadata=wire_metadata(passage.metadata),
+            explain={name: Stage.of(stage) for name, stage in candidate.stages.items()} if explain else None,
+        )
+
+
+class SearchResponse(Wire):
+    results: list[Result]
+    generation: Annotated[str, Field(description="the state of the collection that was searched")]
+    cache: Literal["hit", "miss"]
+    degraded: Annotated[list[str], Field(description="stages that should have run and did not")]
+    partial: Annotated[bool, Field(description="whether a part of the collection did not answer")] = False
+    timings_ms: dict[str, float]
+    next_cursor: str | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "results": [
+                        {
+                            "passage_id": "howto/writing-migrations.txt#3",
+                            "document_id": "howto/writing-migrations.txt",
+                            "score": 0.91,
+                            "scored_by": "rerank",
+                            "text": "You can write your own operation by subclassing Operation.",
+                            "offsets": [1200, 1258],
+                            "title": "How to create database migrations",
+                            "headings": ["Writing your own"],
+                            "page": None,
+                            "context": "",
+                            "source": "howto/writing-migrations.txt",
+                            "metadata": {},
+                            "explain": {
+                                "lexical": {"rank": 4, "score": 11.2},
+                                "dense": {"rank": 1, "score": 0.83},
+                                "fused": {"rank": 1, "score": 0.032},
+                                "rerank": {"rank": 1, "score": 2.3},
+                            },
+                        }
+                    ],
+                    "generation": "docs@42",
+                    "cache": "miss",
+                    "degraded": [],
+                    "partial": False,
+                    "timings_ms": {"embed": 6, "lexical": 9, "dense": 11, "fuse": 1, "rerank": 140, "total": 171},
+                    "next_cursor": None,
+                }
+            ]
+        }
+    )
+
+
+class WireCitation(Wire):
+    id: str
+    answer_span: Annotated[Span, Field(description="code points of `answer`")]
+    passage_id: str
+    source_span: Annotated[Span, Field(description="code points of the document's text")]
+    verdict: Annotated[str, Field(description="`quoted`: word for word; `closest`: the nearest sentence, not checked")]
+
+    @classmethod
+    def of(cls, citation: Citation) -> WireCitation:
+        return cls(
+            id=citation.id,
+            answer_span=citation.answer_span,
+            passage_id=citation.passage_id,
+            source_span=citation.source_span,
+            verdict=citation.verdict,
+        )
+
+
+class TokenUsage(Wire):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class SearchResultsEvent(Wire):
+    """The first event of a stream: what the answer rests on."""
+
+    generation: str
+    results: list[Result]
+    degraded: list[str] = []
+
+
+class FinalAnswerEvent(Wire):
+    """The last event of a stream that went well."""
+
+    answer: str
+    citations: list[WireCitation]
+    abstained: bool
+    usage: TokenUsage
+    timings_ms: dict[str, float]
+    engine: str
+    degraded: list[str] = []
+
+    @classmethod
+    def of(cls, final: FinalAnswer, timings_ms: Mapping[str, float], degraded: Sequence[str]) -> FinalAnswerEvent:
+        """``timings_ms`` and ``degraded`` are the search's own; the answer's are joined to them."""
+        return cls(
+            answer=final.answer,
+            citations=[WireCitation.of(citation) for citation in final.citations],
+            abstained=final.abstained,
+            usage=TokenUsage(prompt_tokens=final.usage.prompt_tokens, completion_tokens=final.usage.completion_tokens),
+            timings_ms=_answer_timings(timings_ms, final.timings_ms),
+            engine=final.engine,
+            degraded=[*degraded, *final.degraded],
+        )
+
+
+class AnswerResponse(FinalAnswerEvent):
+    """The same as the last event, with the passages: for callers that do not stream."""
+
+    generation: str
+    results: list[Result]
+
+
+class WireCollection(Wire):
+    name: str
+    generation: str
+    documents: int
+    passages: int
+    encoder: str
+    dimension: int
+    bytes: int
+    created: str
+
+    @classmethod
+    def of(cls, info: CollectionInfo) -> WireCollection:
+        return cls(
+            name=info.name,
+            generation=info.generation,
+            documents=info.documents,
+            passages=info.passages,
+            encoder=info.encoder,
+            dimension=info.dimension,
+            bytes=info.bytes,
+            created=info.created,
+        )
+
+
+class CollectionList(Wire):
+    collections: list[WireCollection]
+    default: Annotated[str, Field(description="the collection that a request without one means")]
+
+
+class WireDocument(Wire):
+    document_id: str
+    text: str
+    title: str
+    source: str
+    metadata: WireMetadata
+
+    @classmethod
+    def of(cls, document: Document) -> WireDocument:
+        return cls(
+            document_id=document.document_id,
+            text=document.text,
+            title=document.title,
+            source=document.source,
+            metadata=wire_metadata(document.metadata),
+        )
+
+
+class Readiness(Wire):
+    parts: Annotated[dict[str, str], Field(description="`ok`, or why the part is not ready")]
+
+
+def _answer_timings(search: Mapping[str, float], answer: Mapping[str, float]) -> dict[str, float]:
+    """One account of both: the search's total becomes ``search``, and ``total`` spans the whole."""
+    timings = {("search" if stage == "total" else stage): ms for stage, ms in search.items()} | dict(answer)
+    timings["total"] = round(search.get("total", 0.0) + answer.get("total", 0.0), 3)
+    return timings
+
+
+def wire_metadata(metadata: Mapping[str, Scalar | Sequence[Scalar]]) -> WireMetadata:
+    return {key: value if isinstance(value, Scalar) else list(value) for key, value in metadata.items()}

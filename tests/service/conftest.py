@@ -1,0 +1,58 @@
+"""A gateway over fakes, behind a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from services.cache import Cache, MemoryCache
+from services.gateway.app import GatewaySettings, Parts, create_app
+from services.gateway.search import SearchLimits
+from services.telemetry import Telemetry
+from tests.fakes import FakeAnswerer, FakeRank, FakeRecall
+from tests.live import LiveServer, served
+
+LIMITS = SearchLimits(
+    default_collection="docs",
+    max_query_chars=200,
+    max_k=50,
+    default_k=2,
+    recall_depth=100,
+    rerank_depth=20,
+    rrf_k=60,
+)
+SETTINGS = GatewaySettings(LIMITS, max_body_bytes=10_000, max_upload_bytes=100_000, version="test")
+
+
+@dataclass
+class Gateway:
+    """The gateway under test, its fakes, and a client of it."""
+
+    recall: FakeRecall = field(default_factory=FakeRecall)
+    rank: FakeRank = field(default_factory=FakeRank)
+    answerer: FakeAnswerer = field(default_factory=FakeAnswerer)
+    cache: Cache = field(default_factory=lambda: MemoryCache(60, 100))
+    telemetry: Telemetry = field(default_factory=Telemetry)
+
+    def __post_init__(self) -> None:
+        self.app = create_app(Parts(self.recall, self.rank, self.answerer, self.cache, self.telemetry), SETTINGS)
+
+
+@dataclass
+class Live:
+    gateway: Gateway
+    server: LiveServer
+    http: httpx.Client
+
+    def search(self, query: str, **fields: object) -> httpx.Response:
+        return self.http.post("/v1/search", json={"query": query, **fields})
+
+
+@pytest.fixture
+def live() -> Iterator[Live]:
+    gateway = Gateway()
+    with served(gateway.app) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
+        yield Live(gateway, server, http)

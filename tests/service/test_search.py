@@ -1,0 +1,218 @@
+"""Search through a real server: what comes back, and what happens when a part is missing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from retrieval.errors import ModelMissing, Overloaded, Unavailable
+from tests.fakes import DOCUMENTS
+from tests.service.conftest import Live
+
+
+def test_a_search_returns_passages_with_their_place_and_times(live: Live) -> None:
+    reply = live.search("start the server").json()
+    first = reply["results"][0]
+    assert first["scored_by"] == "rerank"
+    assert first["explain"] is None
+    document = next(each for each in DOCUMENTS if each.document_id == first["document_id"])
+    assert document.text[slice(*first["offsets"])] == first["text"]
+    assert reply["generation"] == "docs@1"
+    assert reply["cache"] == "miss"
+    assert reply["degraded"] == []
+    assert reply["partial"] is False
+    assert {"describe", "lexical", "rerank", "total"} <= set(reply["timings_ms"])
+
+
+def test_explain_gives_rank_and_score_of_each_stage(live: Live) -> None:
+    first = live.search("start the server", explain=True).json()["results"][0]
+    assert set(first["explain"]) == {"lexical", "fused", "rerank"}
+    assert first["explain"]["rerank"] == {"rank": 1, "score": first["score"]}
+
+
+def test_the_same_search_again_comes_from_the_cache_and_a_new_generation_does_not(live: Live) -> None:
+    first = live.search("passages").json()
+    again = live.search("passages").json()
+    assert (first["cache"], again["cache"]) == ("miss", "hit")
+    assert first["results"] == again["results"]
+    live.gateway.recall.publish("docs", DOCUMENTS[:1])
+    assert live.search("passages").json()["cache"] == "miss"
+
+
+def test_a_cached_page_can_be_explained(live: Live) -> None:
+    live.search("passages")
+    reply = live.search("passages", explain=True).json()
+    assert reply["cache"] == "hit"
+    assert reply["results"][0]["explain"]["lexical"]["rank"] == 1
+
+
+def test_ranking_that_fails_leaves_the_fused_order_says_so_and_is_not_remembered(live: Live) -> None:
+    for failure in (Unavailable("gone"), Overloaded("full"), ModelMissing("no weights")):
+        live.gateway.rank.fail_with = failure
+        reply = live.search("start the server")
+        assert reply.status_code == 200
+        assert reply.json()["degraded"] == ["rerank"]
+        assert reply.json()["cache"] == "miss"
+        assert {each["scored_by"] for each in reply.json()["results"]} == {"fused"}
+    live.gateway.rank.fail_with = None
+    assert live.search("start the server").json()["degraded"] == []
+
+
+def test_a_channel_left_out_of_recall_is_named_and_the_page_not_remembered(live: Live) -> None:
+    live.gateway.recall.degraded = ("dense",)
+    assert live.search("passages").json()["degraded"] == ["dense"]
+    assert live.search("passages").json()["cache"] == "miss"
+
+
+def test_the_budget_reaches_every_hop(live: Live) -> None:
+    live.search("start the server", budget_ms=5000)
+    deadline = live.gateway.recall.asked[0].deadline_ms
+    assert deadline is not None
+    assert 0 < deadline <= 5000
+    left = live.gateway.rank.asked[0]
+    assert left is not None
+    assert 0 < left <= deadline
+
+
+def test_without_a_budget_there_is_no_deadline(live: Live) -> None:
+    live.search("start the server")
+    assert live.gateway.recall.asked[0].deadline_ms is None
+    assert live.gateway.rank.asked == [None]
+
+
+def test_a_rerank_depth_of_nought_asks_no_reranker_and_degrades_nothing(live: Live) -> None:
+    reply = live.search("start the server", ranking={"rerank": {"depth": 0}}).json()
+    assert reply["degraded"] == []
+    assert live.gateway.rank.asked == []
+    assert reply["results"][0]["scored_by"] == "fused"
+
+
+def test_weights_and_the_constant_of_fusion_reach_recall(live: Live) -> None:
+    live.search("server", ranking={"fusion": {"k": 10, "weights": {"dense": 0}}})
+    asked = live.gateway.recall.asked[0]
+    assert asked.rrf_k == 10
+    assert dict(asked.weights) == {"lexical": 1.0, "dense": 0.0}
+
+
+def pages(live: Live, query: str, k: int) -> list[list[dict[str, Any]]]:
+    found, cursor = [], None
+    while True:
+        reply = live.search(query, k=k, cursor=cursor).json()
+        found.append(reply["results"])
+        cursor = reply["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def test_pages_joined_are_the_whole_in_order(live: Live) -> None:
+    query = "the package server query words passages results ranked answer"
+    whole = live.search(query, k=50).json()["results"]
+    found = pages(live, query, 2)
+    assert [len(page) for page in found] == [2, 2, 2]
+    assert [each for page in found for each in page] == whole
+
+
+def test_a_cursor_ends_with_its_generation(live: Live) -> None:
+    cursor = live.search("the query words", k=1).json()["next_cursor"]
+    live.gateway.recall.publish("docs", DOCUMENTS)
+    reply = live.search("the query words", k=1, cursor=cursor)
+    assert reply.status_code == 409
+    assert "search again without the cursor" in reply.json()["detail"]
+
+
+def test_a_cursor_of_another_request_is_refused(live: Live) -> None:
+    cursor = live.search("the query words", k=1).json()["next_cursor"]
+    assert live.search("something else", k=1, cursor=cursor).status_code == 422
+
+
+def test_a_cursor_that_was_changed_is_refused(live: Live) -> None:
+    cursor = live.search("the query words", k=1).json()["next_cursor"]
+    for bad in (cursor[:-4], "A" + cursor[1:], "no cursor", "é", ""):
+        reply = live.search("the query words", k=1, cursor=bad)
+        assert reply.status_code == 422, bad
+        assert reply.json()["detail"].startswith("cursor: ")
+
+
+def test_the_second_page_of_a_degraded_search_stays_on_its_rung(live: Live) -> None:
+    live.gateway.rank.fail_with = Unavailable("gone")
+    first = live.search("the query words", k=1).json()
+    live.gateway.rank.fail_with = None
+    second = live.search("the query words", k=1, cursor=first["next_cursor"]).json()
+    assert second["degraded"] == ["rerank"]
+    assert first["results"][0]["passage_id"] != second["results"][0]["passage_id"]
+
+
+def test_a_second_page_that_cannot_be_ranked_like_the_first_is_a_conflict(live: Live) -> None:
+    cursor = live.search("the query words", k=1).json()["next_cursor"]
+    live.gateway.rank.fail_with = Unavailable("gone")
+    assert live.search("the query words", k=1, cursor=cursor).status_code == 409
+
+
+def test_an_empty_collection_has_no_results(live: Live) -> None:
+    live.gateway.recall.publish("empty", [])
+    reply = live.search("anything", collection="empty")
+    assert reply.status_code == 200
+    assert reply.json()["results"] == []
+    assert reply.json()["next_cursor"] is None
+
+
+def test_documents_are_found_by_ids_with_slashes_and_marks(live: Live) -> None:
+    for document in DOCUMENTS:
+        path = httpx_quote(document.document_id)
+        reply = live.http.get(f"/v1/collections/docs/documents/{path}").json()
+        assert reply["text"] == document.text
+        assert reply["metadata"] == dict(document.metadata)
+    plain = live.http.get("/v1/collections/docs/documents/guide/install.md")
+    assert plain.status_code == 200
+
+
+def test_collections_are_listed_described_and_removed(live: Live) -> None:
+    listed = live.http.get("/v1/collections").json()
+    assert listed["default"] == "docs"
+    assert [each["name"] for each in listed["collections"]] == ["docs"]
+    assert live.http.get("/v1/collections/docs").json()["documents"] == len(DOCUMENTS)
+    assert live.http.delete("/v1/collections/docs").status_code == 204
+    assert live.http.get("/v1/collections/docs").status_code == 404
+
+
+def test_metrics_count_stages_look_ups_and_routes(live: Live) -> None:
+    live.search("passages")
+    live.search("passages")
+    live.http.get("/v1/collections/docs/documents/faq")
+    text = live.http.get("/metrics").text
+    assert 'riddle_stage_seconds_count{stage="lexical"} 1.0' in text
+    assert 'riddle_cache_lookups_total{result="hit"} 1.0' in text
+    route = 'route="/v1/collections/{collection}/documents/{document_id:path}"'
+    assert f'riddle_request_seconds_count{{method="GET",{route},status="404"}} 1.0' in text
+
+
+def test_it_is_alive_at_once_and_ready_only_when_its_parts_are(live: Live) -> None:
+    assert live.http.get("/livez").status_code == 200
+    assert live.http.get("/readyz").json() == {"parts": {"encoder": "ok", "index": "ok", "reranker": "ok"}}
+    live.gateway.rank.state = "loading"
+    reply = live.http.get("/readyz")
+    assert reply.status_code == 503
+    assert reply.json()["detail"] == "not ready: reranker: loading"
+    assert reply.json()["parts"]["encoder"] == "ok"
+    assert live.http.get("/livez").status_code == 200
+
+
+def test_the_examples_in_the_openapi_document_are_true_to_their_models(live: Live) -> None:
+    from services import wire
+
+    schemas = live.http.get("/openapi.json").json()["components"]["schemas"]
+    checked = 0
+    for name, schema in schemas.items():
+        for example in schema.get("examples", []):
+            model = getattr(wire, name, None)
+            if model is not None:
+                model.model_validate_json(json.dumps(example))
+                checked += 1
+    assert checked >= 4
+    assert schemas["SearchRequest"]["properties"]["query"]["maxLength"] == 200
+
+
+def httpx_quote(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="")
