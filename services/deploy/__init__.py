@@ -1,0 +1,1 @@
+"""What carries Riddle onto machines: images, the composition's helpers, and vLLM in an environment of its own."""
