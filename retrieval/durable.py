@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from retrieval.errors import Conflict, DiskFull
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_HARDLY_ANY = 2**20
 _OS_ERROR = re.compile(r"\(os error (\d+)\)|\bErrno (\d+)\b|\berrno:? (\d+)\b")
 
 
@@ -28,12 +30,15 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def disk_full_said_plainly(what: str) -> Iterator[None]:
-    """Turn the several ways in which libraries report a full disk into DiskFull."""
+def disk_full_said_plainly(what: str, folder: Path) -> Iterator[None]:
+    """Turn the several ways in which libraries report a full disk into DiskFull.
+
+    tantivy's threads die of it without saying why, so the free space of ``folder`` is looked at too.
+    """
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
-        if is_disk_full(error):
+        if is_disk_full(error) or shutil.disk_usage(folder).free < _HARDLY_ANY:
             raise DiskFull(
                 f"no space left while writing {what}; what was there before is untouched: free some space and try again"
             ) from error

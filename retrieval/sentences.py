@@ -13,10 +13,11 @@ _BOUNDARY = re.compile(
     rf"""
       (?P<blank>\n[^\S\n]*\n\s*)                                     # a blank line
     | (?P<item>\n[^\S\n]*(?={_ITEM}[^\S\n]))                         # a list item or a heading begins
+    | (?P<heading>^\#{{1,6}}[^\S\n][^\n]*(?:\n|\Z))                       # a heading, whole
     | (?P<cjk>[。！？；｡]+[{re.escape(_CLOSERS)}]*)
-    | (?P<latin>[.!?…]+[{re.escape(_CLOSERS)}]*(?=\s|$))
+    | (?P<latin>[.!?…]+[{re.escape(_CLOSERS)}]*(?:\[[0-9,\ –-]+\])*(?=\s|\Z))          # .[3] too
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.MULTILINE,
 )
 
 
@@ -27,7 +28,7 @@ def _words(listed: str) -> frozenset[str]:
 # Words that a full stop follows without ending the sentence, whatever comes next.
 _NEVER = _words(
     "e.g i.e eg ie cf vs viz resp approx ca mr mrs ms dr prof rev hon st sr jr gen col sgt capt lt fig figs eq eqs "
-    "no nos vol vols pp sec secs ch chap ref refs ed eds al dept univ est min max incl excl a.k.a w.r.t"
+    "vol vols pp sec secs ch chap ref refs ed eds al dept univ incl excl a.k.a w.r.t"
 )
 # Words that end a sentence only when a capital follows.
 _SOMETIMES = _words(
@@ -35,31 +36,12 @@ _SOMETIMES = _words(
 )
 # After an abbreviation of the second kind these words are the likely start of a new sentence.
 _STARTERS = _words("The This That These Those It In On At For If When While We You They He She A An But And However")
-_NUMBERED = frozenset(
-    {
-        "no",
-        "nos",
-        "fig",
-        "figs",
-        "eq",
-        "eqs",
-        "vol",
-        "vols",
-        "sec",
-        "secs",
-        "ch",
-        "chap",
-        "pp",
-        "min",
-        "max",
-        "ed",
-        "est",
-    }
-)
+# Abbreviations only before a number: "No. 5", and yet "I said no. He left."
+_NUMBERED = _words("no nos min max est")
 
 _LAST_WORD = re.compile(r"[^\W_](?:[\w.]*[^\W_])?$")
 _WORD = re.compile(r"\w+")
-_IDENTIFIER = re.compile(r"[a-z]\w*[._(]\w|[a-z]\w*[a-z][A-Z]|[a-z]\w*_\w|`")
+_IDENTIFIER = re.compile(r"[a-z]\w*[._(]\w|[a-z]\w*[A-Z]|[a-z]\w*_\w|`")
 _ITEM_NUMBER = re.compile(r"(?:^|\n)[^\S\n]*\(?(?:[0-9]{1,3}|[a-zA-Z])$")
 _CONTINUES = "，、：；,;:)）]】"
 
@@ -103,9 +85,10 @@ def _ends_latin(text: str, start: int, match: re.Match[str]) -> bool:
     follows = _next_word(text, match.end())
     if not follows:
         return True
-    lowercase = follows[0].islower() and not _IDENTIFIER.match(follows)
+    lowercase = follows.lstrip(_OPENERS)[:1].islower() and not _IDENTIFIER.match(follows)
+    closed = any(character in _CLOSERS for character in mark)
     if mark[0] in "!?":
-        return not (lowercase and len(mark) > 1)  # "Really?" he asked.
+        return not (lowercase and closed)  # "Really?" he asked.
     if mark.startswith(("..", "…")):
         return not lowercase
     before = text[max(start, match.start() - 40) : match.start()]
@@ -113,27 +96,27 @@ def _ends_latin(text: str, start: int, match: re.Match[str]) -> bool:
         return False
     found = _LAST_WORD.search(before)
     word = found.group() if found else ""
-    return not lowercase and _full_stop_ends(word, follows, closed=len(mark) > 1)
+    return not lowercase and _full_stop_ends(word, follows, closed=closed)
 
 
 def _full_stop_ends(word: str, follows: str, *, closed: bool) -> bool:
     """Whether a full stop after ``word`` ends the sentence, when ``follows`` comes next and is no lowercase word."""
     lower = word.lower()
     if lower in _NUMBERED:
-        return not follows[0].isdigit() and not (word[0].isupper() and lower not in {"min", "max", "no"})
+        return not follows.lstrip(_OPENERS)[:1].isdigit()
     if lower in _NEVER:
         return False
-    if lower in _SOMETIMES or ("." in word and all(len(part) == 1 for part in word.split("."))):
-        first = _WORD.match(follows)
+    initials = word.isascii() and word[:1].isupper() and word != "I" and all(len(part) == 1 for part in word.split("."))
+    if lower in _SOMETIMES or initials:
+        first = _WORD.search(follows)
         return closed or (first is not None and first.group() in _STARTERS)
-    initial = len(word) == 1 and word.isupper() and word != "I" and word.isascii()
-    return closed or not initial
+    return True
 
 
 def _next_word(text: str, position: int) -> str:
-    """40 characters from the next that is neither white space nor an opening quote; "" at a paragraph's end."""
+    """The next 40 characters after white space; "" at the end of a paragraph."""
     ahead = text[position : position + 80]
     stripped = ahead.lstrip()
     if "\n\n" in ahead[: len(ahead) - len(stripped)]:
         return ""
-    return stripped.lstrip(_OPENERS)[:40] or stripped[:40]
+    return stripped[:40]
