@@ -1,0 +1,148 @@
+// Talks to the gateway: JSON, RFC 9457 failures as one kind of error, event streams, uploads.
+
+/** A failure as people can read it. `problem` is the RFC 9457 body, or what stands in for one. */
+export class Problem extends Error {
+  constructor(problem) {
+    super(problem.detail || problem.title || "");
+    this.problem = problem;
+  }
+
+  get retryable() {
+    return this.problem.retryable === true || [429, 503, 507].includes(this.problem.status) || !this.problem.status;
+  }
+}
+
+const unreachable = () => new Problem({ code: "unreachable", status: 0 });
+
+async function problemOf(response) {
+  const text = await response.text().catch(() => "");
+  try {
+    const body = JSON.parse(text);
+    if (body && typeof body === "object") return new Problem({ status: response.status, ...body });
+  } catch {
+    // not JSON: a proxy in between answered
+  }
+  return new Problem({ code: "http", status: response.status, title: `${response.status} ${response.statusText}` });
+}
+
+async function send(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw unreachable();
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+export async function request(path, { method = "GET", body, signal } = {}) {
+  const options = { method, signal, headers: { Accept: "application/json" } };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers["Content-Type"] = "application/json";
+  }
+  return (await send(path, options)).json();
+}
+
+/** Yields {event, data} of a server-sent stream as they arrive; leaving the loop or aborting closes it. */
+export async function* stream(path, body, signal) {
+  const response = await send(path, {
+    method: "POST",
+    signal,
+    body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+  });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let waiting = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch((error) => {
+        throw error.name === "AbortError" ? error : unreachable();
+      });
+      if (done) return;
+      // a lone CR at the end may be half of a CRLF: it is looked at with the next block
+      waiting = (waiting + value).replace(/\r\n|\r(?!$)/g, "\n");
+      const blocks = waiting.split("\n\n");
+      waiting = blocks.pop();
+      for (const block of blocks) {
+        const event = parsed(block);
+        if (event) yield event;
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+function parsed(block) {
+  let event = "message";
+  const data = [];
+  for (const line of block.split("\n")) {
+    const colon = line.indexOf(":");
+    if (colon === 0) continue;
+    const name = colon < 0 ? line : line.slice(0, colon);
+    const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+    if (name === "event") event = value;
+    else if (name === "data") data.push(value);
+  }
+  return data.length ? { event, data: JSON.parse(data.join("\n")) } : null;
+}
+
+/** Post a form; `onProgress` gets the share sent, 0 to 1, which fetch cannot tell. */
+export function upload(path, form, { onProgress, signal }) {
+  return new Promise((resolve, reject) => {
+    const call = new XMLHttpRequest();
+    const fail = (problem) => reject(problem);
+    call.upload.addEventListener("progress", (event) => {
+      if (event.lengthComputable) onProgress(event.loaded / event.total);
+    });
+    call.addEventListener("load", async () => {
+      const response = new Response(call.response, { status: call.status, statusText: call.statusText });
+      if (response.ok) resolve(await response.json());
+      else fail(await problemOf(response));
+    });
+    call.addEventListener("error", () => fail(unreachable()));
+    call.addEventListener("abort", () => fail(new DOMException("stopped", "AbortError")));
+    signal.addEventListener("abort", () => call.abort());
+    call.open("POST", path);
+    call.responseType = "blob";
+    call.send(form);
+  });
+}
+
+/**
+ * Follow a job to its end; `onJob` gets each state. Events first, asking once a second when they break.
+ * Returns a function that stops following.
+ */
+export function follow(jobId, onJob) {
+  const path = `/v1/jobs/${encodeURIComponent(jobId)}`;
+  let stopped = false;
+  let timer = 0;
+  const events = new EventSource(`${path}/events`);
+  const seen = (job) => {
+    if (stopped) return;
+    onJob(job);
+    if (["done", "failed", "cancelled"].includes(job.state)) stop();
+  };
+  const ask = async () => {
+    try {
+      seen(await request(path));
+    } catch (error) {
+      if (error instanceof Problem && error.problem.status === 404) stop();
+    }
+    if (!stopped) timer = setTimeout(ask, 1000);
+  };
+  const stop = () => {
+    stopped = true;
+    events.close();
+    clearTimeout(timer);
+  };
+  events.addEventListener("job", (event) => seen(JSON.parse(event.data)));
+  events.addEventListener("error", () => {
+    events.close();
+    if (!stopped) ask();
+  });
+  return stop;
+}
