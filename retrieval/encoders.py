@@ -1,0 +1,117 @@
+"""Turns texts into unit vectors by a model on disk or by an embedding server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.batching import token_batches
+from retrieval.errors import InvalidRequest, ModelMissing
+from retrieval.graphs import Graph, best_runtime, cpu_flags, open_graph
+from retrieval.models import ModelFiles
+from retrieval.remote_encoders import Transport, remote_encoder
+from retrieval.tokens import Tokenizer, model_inputs
+from retrieval.types import Encoder, EncoderSpec, Role, Vectors
+
+__all__ = ["GraphEncoder", "Runtime", "Transport", "open_encoder", "remote_encoder", "spec_of"]
+
+Runtime = Literal["auto", "onnxruntime", "openvino", "sentence-transformers"]
+
+BATCH_TOKENS = 2048
+"""Tokens in one batch, padding included."""
+
+SINGLE_TOKENS = 128
+"""Up to so many tokens in all, a call is a query rather than a batch of passages."""
+
+
+def spec_of(files: ModelFiles) -> EncoderSpec:
+    """What an index must know of an encoder. Raises InvalidRequest when the model is not one."""
+    if files.kind != "encoder" or files.dimension is None:
+        raise InvalidRequest(f"the model {files.name} is a {files.kind}, and an encoder is needed")
+    return EncoderSpec(
+        name=files.name,
+        dimension=files.dimension,
+        max_tokens=files.max_tokens,
+        languages=files.languages,
+        query_prefix=files.query_prefix,
+        passage_prefix=files.passage_prefix,
+        fingerprint=files.fingerprint,
+    )
+
+
+def open_encoder(files: ModelFiles, *, runtime: Runtime = "auto", threads: int = 0) -> Encoder:
+    """Load an encoder; seconds of work. ``threads`` of 0 means one for each core.
+
+    ``auto`` takes an ONNX graph where the folder has one: onnxruntime for single queries, and for
+    batches what ``best_runtime`` says of this processor. Without one, sentence-transformers runs it.
+    Raises ModelMissing when the files do not serve, InvalidRequest when the runtime cannot run them.
+    """
+    spec = spec_of(files)
+    graph = files.onnx if files.pooling != "none" else None
+    if runtime == "sentence-transformers" or (runtime == "auto" and graph is None):
+        from retrieval.torch_encoder import TorchEncoder
+
+        return TorchEncoder(files.path, spec, threads)
+    if graph is None:
+        raise InvalidRequest(
+            f"{runtime} needs an ONNX file with CLS or mean pooling, and {files.path} has none: "
+            "set models.runtime to sentence-transformers"
+        )
+    tokenizer = Tokenizer(files.tokenizer)
+    if runtime != "auto":
+        both = open_graph(graph, runtime, threads)
+        return GraphEncoder(spec, tokenizer, both, both, files.pooling)
+    single = open_graph(graph, "onnxruntime", threads)
+    batched = best_runtime(cpu_flags())
+    bulk = single if batched == "onnxruntime" else open_graph(graph, batched, threads)
+    return GraphEncoder(spec, tokenizer, single, bulk, files.pooling)
+
+
+class GraphEncoder:
+    """An encoder whose transformer is a graph: tokenise, batch by length, run, pool, normalise."""
+
+    def __init__(self, spec: EncoderSpec, tokenizer: Tokenizer, single: Graph, bulk: Graph, pooling: str) -> None:
+        self._spec = spec
+        self._tokenizer = tokenizer
+        self._single = single
+        self._bulk = bulk
+        self._pool = {"cls": _first, "mean": _mean}[pooling]
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self._spec
+
+    def encode(self, texts: Sequence[str], role: Role) -> Vectors:
+        prefix = self._spec.query_prefix if role == "query" else self._spec.passage_prefix
+        encoded = self._tokenizer.encode([prefix + text for text in texts], self._spec.max_tokens)
+        vectors: Vectors = np.zeros((len(texts), self._spec.dimension), np.float32)
+        lengths = [len(each) for each in encoded]
+        graph = self._single if sum(lengths) <= SINGLE_TOKENS else self._bulk
+        for batch in token_batches(lengths, BATCH_TOKENS):
+            inputs = model_inputs([encoded[row] for row in batch])
+            hidden = graph.run(inputs)
+            if hidden.shape[-1] != self._spec.dimension:
+                raise ModelMissing(
+                    f"{self._spec.name} gives {hidden.shape[-1]} dimensions where its folder says "
+                    f"{self._spec.dimension}: riddle models verify {self._spec.name}"
+                )
+            vectors[batch] = unit(self._pool(hidden, inputs["attention_mask"]))
+        return vectors
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows divided by their L2 norm; a row of zeros stays."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), np.float32)
+
+
+def _first(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    return hidden[:, 0]
+
+
+def _mean(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    weights = mask[:, :, None].astype(np.float32)
+    return np.asarray((hidden * weights).sum(axis=1) / weights.sum(axis=1), np.float32)

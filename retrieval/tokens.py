@@ -1,0 +1,84 @@
+"""Token ids of texts and of query and passage pairs, from a model's own fast tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrieval.batching import Tokens, padded
+from retrieval.errors import ModelMissing
+
+_LONGEST_TOKEN = 64
+"""Characters; text beyond this many for each token that fits is cut before it is tokenised, so that a
+megabyte does not cost seconds. Real text has some 4 characters a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One input of a transformer, special tokens included: token ids and segment numbers of equal length."""
+
+    ids: list[int]
+    types: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def model_inputs(batch: Sequence[Encoded]) -> dict[str, Tokens]:
+    """The three matrices that BERT-like graphs take, int64 ``[len(batch), longest]``, padded on the right."""
+    return {
+        "input_ids": padded([each.ids for each in batch]),
+        "attention_mask": padded([[1] * len(each) for each in batch]),
+        "token_type_ids": padded([each.types for each in batch]),
+    }
+
+
+class Tokenizer:
+    """A tokenizer file of the `tokenizers` library. Thread-safe: after it is made it is only read."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelMissing when the file is not a tokenizer."""
+        import tokenizers
+
+        text = path.read_text(encoding="utf-8")
+        try:
+            known = "model" in json.loads(text)
+        except ValueError:
+            known = False
+        if not known:
+            raise ModelMissing(f"{path} is not a tokenizer file: pull the model again")
+        self._tokenizer: Any = tokenizers.Tokenizer.from_str(text)
+        # Files often carry the padding and truncation of whoever exported them.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._single = int(self._tokenizer.num_special_tokens_to_add(False))
+        self._pair = int(self._tokenizer.num_special_tokens_to_add(True))
+
+    def encode(self, texts: Sequence[str], max_tokens: int) -> list[Encoded]:
+        """Each text with its special tokens, cut to ``max_tokens``."""
+        room = max_tokens - self._single
+        return [_encoded(self._tokenizer.post_process(each)) for each in self._cut(texts, room)]
+
+    def encode_pairs(self, query: str, texts: Sequence[str], max_tokens: int) -> list[Encoded]:
+        """Query and text as one input each, cut to ``max_tokens``.
+
+        The text is cut and the query is not, except that it gets half of the room at most.
+        """
+        room = max_tokens - self._pair
+        (first,) = self._cut([query], room // 2)
+        rest = room - len(first.ids)
+        return [_encoded(self._tokenizer.post_process(first, each)) for each in self._cut(texts, rest)]
+
+    def _cut(self, texts: Sequence[str], room: int) -> list[Any]:
+        short = [text[: room * _LONGEST_TOKEN] for text in texts]
+        encodings: list[Any] = self._tokenizer.encode_batch(short, add_special_tokens=False)
+        for each in encodings:
+            each.truncate(room)
+        return encodings
+
+
+def _encoded(encoding: Any) -> Encoded:
+    return Encoded(encoding.ids, encoding.type_ids)
