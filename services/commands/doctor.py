@@ -26,7 +26,7 @@ State = Literal["ok", "warn", "fail"]
 NATIVE = ("numpy", "pyarrow", "tantivy", "hnswlib", "onnxruntime", "tokenizers")
 """Libraries without which nothing can be built or searched."""
 
-TIMEOUT_S = 3.0
+TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +110,53 @@ def _home(home: Path) -> Iterator[Check]:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
+    chosen, elsewhere = settings.models, settings.services
+    yield _encoder(settings) if not elsewhere.embed_url else Check("encoder", "ok", f"asked of {elsewhere.embed_url}")
+    if elsewhere.rank_url:
+        yield Check("reranker", "ok", f"asked of {elsewhere.rank_url}")
+    else:
+        yield _model("reranker", chosen.reranker, settings.home, "warn")
+    if settings.generation.url:
+        yield Check("generator", "ok", f"asked of {settings.generation.url}")
+    else:
+        yield _model("generator", chosen.generator, settings.home, "warn")
+
+
+def _encoder(settings: Settings) -> Check:
+    name = settings.models.encoder
+    if name.partition(":")[0] not in ("openai", "tei"):
+        # A gateway whose recall is elsewhere needs the encoder only for builds of its own.
+        return _model("encoder", name, settings.home, "warn" if settings.services.recall_url else "fail")
+    from retrieval.errors import RiddleError
+    from services.encoders import encoder_named
+
+    try:
+        dimension = encoder_named(name, settings).encode(["riddle"], "query").shape[1]
+    except RiddleError as error:
+        return Check("encoder", "fail", one_line(error), "start that server, or name another encoder")
+    return Check("encoder", "ok", f"{name} answers with {dimension} dimensions")
+
+
+def _model(role: str, name: str, home: Path, state: State) -> Check:
     from retrieval.errors import RiddleError
     from services.models import verify
 
-    wanted: tuple[tuple[str, str, State], ...] = (
-        ("encoder", settings.models.encoder, "fail"),
-        ("reranker", settings.models.reranker, "warn"),
-        ("generator", settings.models.generator, "warn"),
-    )
-    for role, name, state in wanted:
-        if not name:
-            yield Check(role, "ok", "none wanted")
-            continue
-        try:
-            verify(name, settings.home)
-        except (RiddleError, OSError) as error:
-            yield Check(role, state, one_line(error), f"riddle models pull {name}")
-        else:
-            yield Check(role, "ok", f"{name}, checksums as they should be")
+    if not name:
+        return Check(role, "ok", "none wanted")
+    try:
+        verify(name, home)
+    except (RiddleError, OSError) as error:
+        return Check(role, state, one_line(error), f"riddle models pull {name} --home {home}")
+    return Check(role, "ok", f"{name}, its files as they should be")
 
 
 def _collections(settings: Settings) -> Check:
     from retrieval.collection import CollectionStore
     from retrieval.errors import RiddleError
+    from services.bootstrap import collections_folder
 
     try:
-        names = CollectionStore(settings.home / "collections").names()
+        names = CollectionStore(collections_folder(settings.home)).names()
     except (RiddleError, OSError) as error:
         return Check("collections", "fail", one_line(error), "build the collection again, with --replace")
     if not names:
