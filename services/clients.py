@@ -123,18 +123,18 @@ class Hop:
 
 
 def problem_error(response: httpx.Response, stage: str) -> RiddleError:
+    """What a failed response stands for; Unavailable when its body is no problem of ours."""
+    return error_of(response.content, Unavailable(f"{stage} answered with status {response.status_code}", stage=stage))
+
+
+def error_of(problem: bytes, otherwise: RiddleError) -> RiddleError:
     """The error that a problem body stands for, with its own class, detail, stage and patience."""
-    unreadable = Unavailable(f"the {stage} service answered {response.status_code}", stage=stage)
     try:
-        problem = json.loads(response.content)
-        kind = _CLASSES[problem["code"]]
-        return kind(
-            str(problem["detail"]),
-            stage=problem.get("stage"),
-            retry_after_ms=problem.get("retry_after_ms"),
-        )
+        said = json.loads(problem)
+        kind = _CLASSES.get(said["code"], RiddleError)
+        return kind(str(said["detail"]), stage=said.get("stage"), retry_after_ms=said.get("retry_after_ms"))
     except (ValueError, KeyError, TypeError):
-        return unreadable
+        return otherwise
 
 
 class RecallClient:

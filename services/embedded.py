@@ -128,7 +128,7 @@ class EmbeddedRecall:
         return {"encoder": self._encoders.state, "index": self._index.state}
 
     async def aclose(self) -> None:
-        self._pool.close()
+        await self._pool.aclose()
         self._encoding.shutdown(wait=False, cancel_futures=True)
 
     def _recall(self, request: RecallRequest, ends: float | None) -> Recalled:
@@ -183,6 +183,10 @@ class EmbeddedRank:
     def start(self) -> None:
         self._pipeline.start()
 
+    def wait(self) -> None:
+        """Block until the pipeline is there. Raises what loading it raised."""
+        self._pipeline.wait()
+
     @property
     def version(self) -> str:
         """Empty while the pipeline is not there: then nothing may be cached."""
@@ -211,4 +215,4 @@ class EmbeddedRank:
         return {"reranker": self._pipeline.state}
 
     async def aclose(self) -> None:
-        self._pool.close()
+        await self._pool.aclose()

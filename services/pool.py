@@ -43,7 +43,7 @@ class Pool:
         future.add_done_callback(left)
         return await asyncio.wrap_future(future)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Begin nothing more; what runs, runs out."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from generation.events import Citation, FinalAnswer
 from retrieval.types import Candidate, CollectionInfo, Document, StageScore
+from services.examples import ANSWER_REQUEST, SEARCH_REQUESTS, SEARCH_RESPONSE
 
 Scalar = str | int | float | bool | None
 WireMetadata: TypeAlias = dict[str, Scalar | list[Scalar]]
@@ -30,7 +31,7 @@ class Fusion(Wire):
     k: Annotated[int | None, Field(ge=1, le=10_000, description="the constant of reciprocal rank fusion")] = None
     weights: Annotated[
         dict[Literal["lexical", "dense"], Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]] | None,
-        Field(description="a channel with weight 0 is not asked; one left out has weight 1"),
+        Field(description="weight 0 leaves a channel out; one not named keeps the server's weight"),
     ] = None
 
 
@@ -65,21 +66,7 @@ class SearchRequest(Wire):
     budget_ms: Budget = None
     explain: Annotated[bool, Field(description="say what each stage made of each passage")] = False
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"query": "How do I write a custom migration operation?"},
-                {
-                    "query": "memory safety without a garbage collector",
-                    "collection": "docs",
-                    "k": 5,
-                    "ranking": {"fusion": {"method": "rrf", "k": 60, "weights": {"lexical": 1, "dense": 1}}},
-                    "budget_ms": 300,
-                    "explain": True,
-                },
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": SEARCH_REQUESTS})
 
 
 class AnswerRequest(Wire):
@@ -90,9 +77,7 @@ class AnswerRequest(Wire):
     budget_ms: Budget = None
     explain: bool = False
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"query": "How do I write a custom migration operation?", "k": 6}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_REQUEST]})
 
     def as_search(self) -> SearchRequest:
         return SearchRequest(
@@ -158,42 +143,7 @@ class SearchResponse(Wire):
     timings_ms: dict[str, float]
     next_cursor: str | None = None
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "results": [
-                        {
-                            "passage_id": "howto/writing-migrations.txt#3",
-                            "document_id": "howto/writing-migrations.txt",
-                            "score": 0.91,
-                            "scored_by": "rerank",
-                            "text": "You can write your own operation by subclassing Operation.",
-                            "offsets": [1200, 1258],
-                            "title": "How to create database migrations",
-                            "headings": ["Writing your own"],
-                            "page": None,
-                            "context": "",
-                            "source": "howto/writing-migrations.txt",
-                            "metadata": {},
-                            "explain": {
-                                "lexical": {"rank": 4, "score": 11.2},
-                                "dense": {"rank": 1, "score": 0.83},
-                                "fused": {"rank": 1, "score": 0.032},
-                                "rerank": {"rank": 1, "score": 2.3},
-                            },
-                        }
-                    ],
-                    "generation": "docs@42",
-                    "cache": "miss",
-                    "degraded": [],
-                    "partial": False,
-                    "timings_ms": {"embed": 6, "lexical": 9, "dense": 11, "fuse": 1, "rerank": 140, "total": 171},
-                    "next_cursor": None,
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [SEARCH_RESPONSE]})
 
 
 class WireCitation(Wire):

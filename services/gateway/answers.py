@@ -19,7 +19,7 @@ from retrieval.types import Candidate
 from services.gateway.search import Found
 from services.http import problem_of
 from services.telemetry import Telemetry
-from services.wire import AnswerResponse, FinalAnswerEvent, SearchResultsEvent, WireCitation
+from services.wire import AnswerResponse, FinalAnswerEvent, WireCitation
 
 T = TypeVar("T")
 
@@ -52,13 +52,9 @@ class Answers:
 
     async def stream(self, question: str, found: Found, *, explain: bool, request_id: str) -> AsyncGenerator[bytes]:
         """The events of the answer; a failure on the way is the last of them."""
-        results = found.results(explain=explain)
-        yield sse(
-            "search_results",
-            SearchResultsEvent(generation=found.generation, results=results, degraded=list(found.degraded)),
-        )
+        yield sse("search_results", found.event(explain=explain))
         try:
-            async with aclosing(self._events(question, found)) as events:
+            async with aclosing(self.events(question, found)) as events:
                 async for event in events:
                     yield _as_sse(event, found)
         except RiddleError as error:
@@ -68,7 +64,7 @@ class Answers:
     async def whole(self, question: str, found: Found, *, explain: bool) -> AnswerResponse:
         """Raises GenerationFailed or Unavailable."""
         final: FinalAnswer | None = None
-        async with aclosing(self._events(question, found)) as events:
+        async with aclosing(self.events(question, found)) as events:
             async for event in events:
                 if isinstance(event, FinalAnswer):
                     final = event
@@ -77,7 +73,8 @@ class Answers:
         account = FinalAnswerEvent.of(final, found.timings_ms, found.degraded)
         return AnswerResponse(**dict(account), generation=found.generation, results=found.results(explain=explain))
 
-    async def _events(self, question: str, found: Found) -> AsyncGenerator[Event]:
+    async def events(self, question: str, found: Found) -> AsyncGenerator[Event]:
+        """What the answerer says, counted. Raises Overloaded, GenerationFailed, Unavailable."""
         self.admit()
         self._running += 1
         self._telemetry.answer_began()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.cache import Cache
-from services.frame import Lifespan, framed_app, no_lifespan, wire_response
+from services.examples import ANSWER_STREAM
+from services.frame import Lifespan, Ready, framed_app, no_lifespan, wire_response
 from services.gateway.answers import EVENT_STREAM, AnswerPort, Answers, ClientLeft, EventStream, unless_client_leaves
 from services.gateway.files import page_router
 from services.gateway.openapi import limited_openapi
@@ -60,17 +62,20 @@ class Parts:
     cache: Cache
     telemetry: Telemetry
     jobs: APIRouter | None = None
+    writer: Ready | None = None
+    """Whether the model that writes answers here is loaded; None when there is none to wait for."""
+
+    async def ready(self) -> Mapping[str, str]:
+        """Part name to ``ok`` or to the reason why it is not ready."""
+        found = await asyncio.gather(*(ask() for ask in (self.recall.ready, self.rank.ready, self.writer) if ask))
+        return {name: state for parts in found for name, state in parts.items()}
 
 
 def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = no_lifespan) -> FastAPI:
     """The gateway over any implementation of the ports. Starts nothing; ``lifespan`` does."""
-
-    async def ready() -> Mapping[str, str]:
-        return {**await parts.recall.ready(), **await parts.rank.ready()}
-
     app = framed_app(
         "Riddle",
-        ready=ready,
+        ready=parts.ready,
         telemetry=parts.telemetry,
         body_limit=settings.max_body_bytes,
         body_limits={JOBS_PATH: settings.max_upload_bytes},
@@ -103,7 +108,7 @@ def _asking(search: Search, answers: Answers) -> APIRouter:
         tags=["search"],
         summary="Answer a question, with citations; as a stream for `Accept: text/event-stream`",
         response_model=AnswerResponse,
-        responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}}}},
+        responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": ANSWER_STREAM}}}},
     )
     async def answer(body: AnswerRequest, request: Request) -> Response:
         answers.admit()
@@ -157,14 +162,3 @@ def _problems() -> APIRouter:
 async def _client_left(_: Request, __: Exception) -> Response:
     # Nobody reads it; the status, nginx's custom, is for the log.
     return Response(status_code=499)
-
-
-STREAM_EXAMPLE = (
-    'event: search_results\ndata: {"generation":"docs@42","results":[],"degraded":[]}\n\n'
-    'event: message\ndata: {"delta":"Subclass Operation "}\n\n'
-    'event: citation\ndata: {"id":"c1","answer_span":[0,18],"passage_id":"d1#3","source_span":[133,170],'
-    '"verdict":"closest"}\n\n'
-    'event: final_answer\ndata: {"answer":"Subclass Operation …","citations":[],"abstained":false,'
-    '"usage":{"prompt_tokens":812,"completion_tokens":61},"timings_ms":{"total":2140},'
-    '"engine":"smollm2-135m-instruct","degraded":[]}\n\n'
-)

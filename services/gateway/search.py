@@ -24,7 +24,7 @@ from services.gateway.cursor import (
 )
 from services.ports import RankPort, RecallPort, RecallRequest, Rights
 from services.telemetry import Telemetry
-from services.wire import Result, SearchRequest, SearchResponse
+from services.wire import Result, SearchRequest, SearchResponse, SearchResultsEvent
 
 log = logging.getLogger("riddle.search")
 
@@ -40,6 +40,7 @@ class SearchLimits:
     recall_depth: int
     rerank_depth: int
     rrf_k: int
+    weights: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,11 @@ class Found:
             next_cursor=self.page.next_cursor,
         )
 
+    def event(self, *, explain: bool) -> SearchResultsEvent:
+        return SearchResultsEvent(
+            generation=self.generation, results=self.results(explain=explain), degraded=list(self.degraded)
+        )
+
     def results(self, *, explain: bool) -> list[Result]:
         return [Result.of(candidate, explain=explain) for candidate in self.page.candidates]
 
@@ -157,7 +163,7 @@ class Search:
         if k > limits.max_k:
             raise InvalidRequest(f"k: at most {limits.max_k:,}, not {k:,}; use `cursor` to go on")
         fusion, depth = request.ranking.fusion, request.ranking.rerank.depth
-        weights: dict[str, float] = {"lexical": 1.0, "dense": 1.0} | dict(fusion.weights or {})
+        weights: dict[str, float] = dict(limits.weights) | dict(fusion.weights or {})
         if not any(weights.values()):
             raise InvalidRequest("ranking.fusion.weights: at least one channel needs a weight above 0")
         plan = Plan(

@@ -23,6 +23,7 @@ LIMITS = SearchLimits(
     recall_depth=100,
     rerank_depth=20,
     rrf_k=60,
+    weights={"lexical": 1.0, "dense": 1.0},
 )
 SETTINGS = GatewaySettings(LIMITS, max_body_bytes=10_000, max_upload_bytes=100_000, version="test")
 

@@ -1,0 +1,293 @@
+"""The only wiring: settings in, applications out, in one process or each service alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+from fastapi import APIRouter, FastAPI
+
+from generation.answer import Answerer
+from generation.chat import ChatOptions, ChatServer
+from generation.embedded import EmbeddedModel
+from generation.engine import ChatModel
+from indexing.build import BuildSummary, Progress, build
+from ranking.cross_encoder import open_reranker
+from ranking.pipeline import RankPipeline
+from retrieval.collection import CollectionStore
+from retrieval.errors import CollectionNotFound, ModelMissing, RiddleError
+from retrieval.models import find_model
+from services.asking import LocalAsker
+from services.cache import NoCache, open_cache
+from services.clients import RankClient, RecallClient, http_client
+from services.embed.app import create_app as create_embed
+from services.embedded import EmbeddedRank, EmbeddedRecall, EncoderShelf
+from services.encoders import encoder_named
+from services.gateway.answers import Answers
+from services.gateway.app import GatewaySettings, Parts
+from services.gateway.app import create_app as create_gateway
+from services.gateway.search import Search, SearchLimits
+from services.jobs.routes import router as jobs_router
+from services.jobs.runner import JobRunner
+from services.jobs.uploads import JobLimits
+from services.life import Life
+from services.loading import Deferred
+from services.pool import Pool
+from services.ports import RankPort, RecallPort
+from services.rank.app import create_app as create_rank
+from services.recall.app import create_app as create_recall
+from services.settings import Settings
+from services.telemetry import Telemetry
+
+Say = Callable[[str], None]
+Ready = Callable[[], Awaitable[Mapping[str, str]]]
+
+
+def collections_folder(home: Path) -> Path:
+    return home / "collections"
+
+
+def builds_folder(home: Path) -> Path:
+    """Where builds keep what they have finished until it is published."""
+    return home / "builds"
+
+
+def gateway_app(settings: Settings, say: Say | None = None) -> FastAPI:
+    """The gateway, with everything that the settings name no other service for held in this process.
+
+    Nothing is loaded or connected before the application starts; then models load beside the
+    requests. ``say`` hears what is missing, and ``ready`` once all is there.
+    """
+    life = Life()
+    encoders = EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings))
+    recall = _recall_port(settings, encoders, life)
+    rank = _rank_port(settings, life)
+    answerer, writer = _answerer(settings, life)
+    cache = open_cache(
+        settings.cache.redis_url, settings.cache.ttl_s, settings.cache.max_entries, settings.cache.timeout_ms
+    )
+    life.end.append(cache.aclose)
+    parts = Parts(recall, rank, answerer, cache, Telemetry(), _jobs(settings, encoders), writer)
+    life.announce(parts.ready, say)
+    return create_gateway(parts, _gateway_settings(settings), lifespan=life.span)
+
+
+def recall_app(settings: Settings, say: Say | None = None) -> FastAPI:
+    """The recall service alone; the encoder is asked of the embed service when the settings name one."""
+    life = Life()
+    recall = _embedded_recall(
+        settings, EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings)), life
+    )
+    life.announce(recall.ready, say)
+    return create_recall(recall, Telemetry(), lifespan=life.span)
+
+
+def rank_app(settings: Settings, say: Say | None = None) -> FastAPI:
+    """The rank service alone."""
+    life = Life()
+    rank = _embedded_rank(settings, life)
+    life.announce(rank.ready, say)
+    return create_rank(rank, Telemetry(), lifespan=life.span)
+
+
+def embed_app(settings: Settings, say: Say | None = None) -> FastAPI:
+    """The embed service alone, with the encoder that the settings name."""
+    life = Life()
+    encoder = Deferred("encoder", lambda: encoder_named(settings.models.encoder, local(settings)))
+    pool = Pool("embed", workers=2, queue=64)
+    life.begin.append(encoder.start)
+    life.end.append(pool.aclose)
+
+    async def ready() -> Mapping[str, str]:
+        return {"encoder": encoder.state}
+
+    life.announce(ready, say)
+    return create_embed(encoder.get, lambda: encoder.state, pool, Telemetry(), lifespan=life.span)
+
+
+APPS: Mapping[str, Callable[[Settings, Say | None], FastAPI]] = {
+    "gateway": gateway_app,
+    "recall": recall_app,
+    "rank": rank_app,
+    "embed": embed_app,
+}
+
+
+def local(settings: Settings) -> Settings:
+    """The same settings with no other service named."""
+    return replace(settings, services=replace(settings.services, recall_url="", rank_url="", embed_url=""))
+
+
+def _recall_port(settings: Settings, encoders: EncoderShelf, life: Life) -> RecallPort:
+    if not settings.services.recall_url:
+        return _embedded_recall(settings, encoders, life)
+    client = RecallClient(http_client(settings.services.recall_url, settings.services.timeout_s))
+    life.end.append(client.aclose)
+    return client
+
+
+def _embedded_recall(settings: Settings, encoders: EncoderShelf, life: Life) -> EmbeddedRecall:
+    store = CollectionStore(collections_folder(settings.home))
+    recall = EmbeddedRecall(store, encoders, settings.default_collection, Pool("recall", workers=2, queue=64))
+    life.begin.append(recall.start)
+    life.end.append(recall.aclose)
+    return recall
+
+
+def _rank_port(settings: Settings, life: Life) -> RankPort:
+    if not settings.services.rank_url:
+        return _embedded_rank(settings, life)
+    client = RankClient(http_client(settings.services.rank_url, settings.services.timeout_s))
+    life.beside.append(client.watch)
+    life.end.append(client.aclose)
+    return client
+
+
+def _embedded_rank(settings: Settings, life: Life) -> EmbeddedRank:
+    # One at a time: a reranker takes every core it may, and two at once take twice as long each.
+    rank = EmbeddedRank(lambda: _pipeline(settings), Pool("rerank", workers=1, queue=16))
+    life.begin.append(rank.start)
+    life.end.append(rank.aclose)
+    return rank
+
+
+def _pipeline(settings: Settings) -> RankPipeline:
+    if not settings.models.reranker:
+        return RankPipeline(None, settings.rank)
+    files = find_model(settings.models.reranker, settings.home)
+    reranker = open_reranker(files, runtime=settings.models.runtime, threads=settings.models.threads)
+    # The first run of a graph allocates and tunes; the first user should not wait for it.
+    reranker.score("warm up", ["A passage of some words that stands for those to come. " * 6] * 8)
+    return RankPipeline(reranker, settings.rank)
+
+
+def _answerer(settings: Settings, life: Life) -> tuple[Answerer, Ready]:
+    """The answerer, and whether its own model is loaded; a server elsewhere is nobody's readiness."""
+    models: list[ChatModel] = []
+    state: Callable[[], str] = lambda: "ok"  # noqa: E731
+    if settings.generation.url:
+        models.append(_chat_server(settings, life))
+    elif settings.models.generator:
+        try:
+            embedded = EmbeddedModel(find_model(settings.models.generator, settings.home))
+        except ModelMissing:
+            # Answers are quoted then; `riddle doctor` names the model that is missing.
+            pass
+        else:
+            models.append(embedded)
+            state = _warmed(embedded, life)
+
+    async def ready() -> Mapping[str, str]:
+        return {"generator": state()}
+
+    return Answerer(models, settings.answer), ready
+
+
+def _chat_server(settings: Settings, life: Life) -> ChatServer:
+    chosen = settings.generation
+    client = httpx.AsyncClient(
+        base_url=chosen.url.rstrip("/") + "/",
+        headers={"Authorization": f"Bearer {chosen.api_key}"} if chosen.api_key else {},
+        timeout=httpx.Timeout(chosen.timeout_s, connect=min(chosen.timeout_s, 2.0)),
+    )
+    life.end.append(client.aclose)
+    return ChatServer(client, ChatOptions(model=chosen.model))
+
+
+def _warmed(model: EmbeddedModel, life: Life) -> Callable[[], str]:
+    def warm() -> bool:
+        model.warm_up()
+        return True
+
+    async def close() -> None:
+        await asyncio.to_thread(model.close)
+
+    loading = Deferred("generator", warm)
+    life.begin.append(loading.start)
+    life.end.append(close)
+    # A model that cannot be loaded leaves the quoted answer, which is always ready.
+    return lambda: "loading" if loading.state == "loading" else "ok"
+
+
+def _jobs(settings: Settings, encoders: EncoderShelf) -> APIRouter:
+    """Builds over HTTP; the router starts and stops its runner with the application."""
+    store = CollectionStore(collections_folder(settings.home))
+
+    def run(
+        paths: list[Path], collection: str, progress: Callable[[Progress], None], cancel: threading.Event
+    ) -> BuildSummary:
+        return build(
+            paths,
+            collection,
+            store=store,
+            encoder=encoders.wait(encoder_of(store, collection, settings)),
+            work=builds_folder(settings.home),
+            chunk=settings.chunk,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    runner = JobRunner(
+        settings.home,
+        run,
+        limits=JobLimits(max_bytes=settings.jobs.max_upload_bytes),
+        source_folder=Path(settings.jobs.sources) if settings.jobs.sources else None,
+    )
+    return jobs_router(runner)
+
+
+def encoder_of(store: CollectionStore, collection: str, settings: Settings) -> str:
+    """The encoder that a build of ``collection`` needs: its own if it exists, else the settings'."""
+    try:
+        return store.info(collection).encoder
+    except CollectionNotFound:
+        return settings.models.encoder
+
+
+def _gateway_settings(settings: Settings) -> GatewaySettings:
+    server = settings.server
+    limits = SearchLimits(
+        default_collection=settings.default_collection,
+        max_query_chars=server.max_query_chars,
+        max_k=server.max_k,
+        default_k=server.default_k,
+        recall_depth=settings.recall.depth,
+        rerank_depth=settings.rank.depth,
+        rrf_k=settings.recall.rrf_k,
+        weights=settings.recall.weights,
+    )
+    upload_room = settings.jobs.max_upload_bytes + (1 << 20)  # the parts' own headers
+    return GatewaySettings(limits, server.max_body_bytes, upload_room, version("riddle-search"))
+
+
+@asynccontextmanager
+async def local_asker(settings: Settings, *, collection: str = "", write: bool = False) -> AsyncIterator[LocalAsker]:
+    """A service without a server, for one command: loads what the collection needs, and waits for it.
+
+    A model that is missing is no error: the search goes without it and says so. ``write`` loads the
+    model that writes answers too. Without ``collection`` nothing is loaded.
+    """
+    life = Life()
+    encoders = EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings))
+    store = CollectionStore(collections_folder(settings.home))
+    recall = EmbeddedRecall(store, encoders, settings.default_collection, Pool("recall", workers=1, queue=1))
+    rank = EmbeddedRank(lambda: _pipeline(settings), Pool("rerank", workers=1, queue=1))
+    life.end += [recall.aclose, rank.aclose]
+    if collection:
+        name = (await recall.describe(collection)).encoder
+        rank.start()
+        for load in (lambda: encoders.wait(name), rank.wait) if name else (rank.wait,):
+            with contextlib.suppress(RiddleError):
+                await asyncio.to_thread(load)
+    answerer = _answerer(settings, life)[0] if write else Answerer((), settings.answer)
+    telemetry = Telemetry()
+    search = Search(recall, rank, NoCache(), _gateway_settings(settings).search, telemetry)
+    async with life.span(FastAPI()):
+        yield LocalAsker(search, Answers(answerer, telemetry), recall, settings.default_collection)
