@@ -1,0 +1,123 @@
+"""What a build reads: files and folders, walked in a fixed order, as items that are each one file or one row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Literal
+
+from indexing.converters import SUFFIXES, Forced
+from indexing.records import FieldMap
+from retrieval.errors import InvalidRequest
+
+ROW_SUFFIXES: dict[str, Literal["jsonl", "csv", "parquet"]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
+MAX_FILE_BYTES = 256 << 20
+"""A larger document is set aside; files of rows may be of any size."""
+
+_CORPUS = ("corpus.jsonl", "corpus.jsonl.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file or folder to build from, and how to read what in it is open to interpretation."""
+
+    path: Path
+    format: Forced | None = None
+    fields: FieldMap = field(default_factory=FieldMap)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file or row that was set aside, and why. ``source`` names it for people, rows by their number."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source. ``name`` is its path within the folder given: a document's id, the origin of rows."""
+
+    path: Path
+    name: str
+    kind: Literal["document", "jsonl", "csv", "parquet"]
+    format: Forced | None
+    fields: FieldMap
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of a build, in order, and those that are no documents."""
+
+    files: tuple[SourceFile, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def plan(sources: Sequence[Source | Path]) -> Plan:
+    """List what there is to read. Raises InvalidRequest for a source that is not there.
+
+    Hidden files and folders are passed over. A folder with ``corpus.jsonl`` is a BEIR set: its corpus
+    is read, its queries and judgements are not.
+    """
+    files: list[SourceFile] = []
+    rejected: list[Rejected] = []
+    for each in sources:
+        source = each if isinstance(each, Source) else Source(each)
+        if source.path.is_dir():
+            _walk(source, files, rejected)
+        elif source.path.exists():
+            name = _printable(source.path.name)
+            files.append(SourceFile(source.path, name, _row_kind(name) or "document", source.format, source.fields))
+        else:
+            raise InvalidRequest(f"{source.path}: no such file or folder")
+    return Plan(tuple(files), tuple(rejected))
+
+
+def _walk(source: Source, files: list[SourceFile], rejected: list[Rejected]) -> None:
+    corpus = next((source.path / name for name in _CORPUS if (source.path / name).is_file()), None)
+    if corpus is not None:
+        files.append(SourceFile(corpus, corpus.name, "jsonl", source.format or "plain", source.fields))
+        return
+    for folder, subfolders, names in os.walk(source.path):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for file_name in sorted(names):
+            path = Path(folder) / file_name
+            if file_name.startswith(".") or not path.is_file():
+                continue
+            name = _printable(path.relative_to(source.path).as_posix())
+            rows = _row_kind(file_name)
+            if rows or PurePath(file_name).suffix.lower() in SUFFIXES:
+                files.append(SourceFile(path, name, rows or "document", source.format, source.fields))
+            else:
+                rejected.append(Rejected(name, _unsupported(file_name)))
+
+
+def _row_kind(name: str) -> Literal["jsonl", "csv", "parquet"] | None:
+    lower = name.lower()
+    packed = lower.endswith(".gz")
+    kind = ROW_SUFFIXES.get(PurePath(lower.removesuffix(".gz")).suffix)
+    return None if packed and kind == "parquet" else kind
+
+
+def _unsupported(name: str) -> str:
+    suffix = PurePath(name).suffix.lower()
+    hints = {
+        ".json": "; write one object a line and call it .jsonl",
+        ".doc": "; save it as .docx",
+        ".gz": "; only .jsonl and .csv are read compressed",
+        ".zip": "; unpack it first",
+    }
+    return f"not a kind of document that is read ({suffix}){hints.get(suffix, '')}"
+
+
+def _printable(name: str) -> str:
+    """A name that can be written as UTF-8; bytes of other encodings become replacement characters."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
