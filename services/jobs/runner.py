@@ -6,14 +6,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from retrieval.errors import Conflict, DiskFull, JobNotFound, Overloaded, RiddleError
+from services.jobs.builds import Build, BuildSummary, Progress
 from services.jobs.store import MAX_REJECTED, Job, JobStore, RejectedFile, Summary, now
 from services.jobs.uploads import JobLimits, OpenFile, open_new
 
@@ -23,65 +23,6 @@ SAVE_EVERY_S = 1.0
 """How often, at most, mere progress is written to disk; changes of stage and state always are."""
 KEPT = 200
 """How many ended jobs are remembered."""
-
-
-class Progress(Protocol):
-    """What a build says of itself while it runs: ``indexing.build.Progress``."""
-
-    @property
-    def stage(self) -> str: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def total(self) -> int | None: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def rate_per_s(self) -> float | None: ...
-    @property
-    def eta_s(self) -> float | None: ...
-    @property
-    def checkpoint(self) -> str | None: ...
-
-
-class Rejected(Protocol):
-    """One file or row that a build set aside."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-
-
-class BuildSummary(Protocol):
-    """What a build gives back: ``indexing.build.BuildSummary``."""
-
-    @property
-    def documents(self) -> int: ...
-    @property
-    def passages(self) -> int: ...
-    @property
-    def rejected(self) -> Sequence[Rejected]: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def generation(self) -> str: ...
-
-
-class Build(Protocol):
-    """Builds ``paths`` into ``collection``; bound to store, encoder and settings where things are wired.
-
-    Calls ``progress`` as often as it likes. Ends with any RiddleError soon after ``cancel`` is set,
-    leaving what it has done to be continued by the next call with the same arguments.
-    """
-
-    def __call__(
-        self,
-        paths: list[Path],
-        collection: str,
-        progress: Callable[[Progress], None],
-        cancel: threading.Event,
-    ) -> BuildSummary: ...
 
 
 class JobRunner:
@@ -220,22 +161,24 @@ class JobRunner:
         )
 
     def _settle(self, job_id: str, future: Future[BuildSummary]) -> None:
-        """Record how a build ended, and keep its uploads only if it is to go on."""
-        stopped = self._cancels[job_id].is_set() or future.cancelled()
-        job = self.get(job_id)
-        error = None if future.cancelled() else future.exception()
-        if stopped and (future.cancelled() or error is not None):
-            waits = self._stopping.is_set()
-            ended = replace(job, state="queued") if waits else _cancelled(job)
-        elif error is not None:
-            ended = _failed(job, error)
-        else:
-            ended = _done(job, future.result())
-        self._set(ended)
+        """Record how a build ended, and keep its uploads only if it is to go on.
+
+        All in one step: a caller that sees the job ended may resume it at once.
+        """
         with self._lock:
-            del self._cancels[job_id], self._futures[job_id]
+            job = self.get(job_id)
+            cancel = self._cancels.pop(job_id)
+            del self._futures[job_id]
+            self._set(self._outcome(job, future, cancel.is_set()))
+            ended = self.get(job_id)
         if ended.ended and not ended.resumable:
             self.store.drop_files(job_id)
+
+    def _outcome(self, job: Job, future: Future[BuildSummary], cancelled: bool) -> Job:
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled() or (cancelled and error is not None):
+            return replace(job, state="queued") if self._stopping.is_set() else _cancelled(job)
+        return _done(job, future.result()) if error is None else _failed(job, error)
 
     def _set(self, job: Job, *, throttled: bool = False) -> None:
         """Make this the job's state; a disk that is full costs the record on disk, never the job."""
