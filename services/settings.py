@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from generation.answer import AnswerSettings
+from indexing.chunking import ChunkSettings
+from indexing.partitions import BuildSettings
+from ranking.pipeline import RankSettings
+from retrieval.recall import RecallSettings
 from services.settings_load import (
     Given,
     Known,
@@ -173,6 +178,11 @@ class Settings:
     """Collection that is searched when a request names none."""
     server: ServerSettings = field(default_factory=ServerSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
+    chunk: ChunkSettings = field(default_factory=ChunkSettings)
+    build: BuildSettings = field(default_factory=BuildSettings)
+    recall: RecallSettings = field(default_factory=RecallSettings)
+    rank: RankSettings = field(default_factory=RankSettings)
+    answer: AnswerSettings = field(default_factory=AnswerSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     services: ServiceUrls = field(default_factory=ServiceUrls)
