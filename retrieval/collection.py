@@ -52,16 +52,14 @@ class CollectionStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._guard = threading.Lock()
         self._manifests: dict[str, tuple[tuple[int, int], Manifest]] = {}
         self._open: dict[str, Generation] = {}
 
     def names(self) -> list[str]:
         """Names of all collections, sorted."""
-        return sorted(
-            path.parent.name for path in self._root.glob(f"*/{_POINTER}") if _NAME.fullmatch(path.parent.name)
-        )
+        return sorted(path.parent.name for path in self.root.glob(f"*/{_POINTER}") if _NAME.fullmatch(path.parent.name))
 
     def info(self, name: str) -> CollectionInfo:
         """What is current; costs one ``stat`` while nothing changes. Raises CollectionNotFound, IndexUnreadable."""
@@ -93,12 +91,12 @@ class CollectionStore:
         """Remove a collection and its files. Raises CollectionNotFound; Conflict while it is being written."""
         _check_name(name)
         with self.exclusive(name):
-            if not (self._root / name / _POINTER).exists():
+            if not (self.root / name / _POINTER).exists():
                 raise _not_found(name)
-            gone = self._root / _STATE / f"{name}.dropped"
+            gone = self.root / _STATE / f"{name}.dropped"
             shutil.rmtree(gone, ignore_errors=True)
-            (self._root / name).rename(gone)
-            sync_file(self._root)
+            (self.root / name).rename(gone)
+            sync_file(self.root)
             with self._guard:
                 self._open.pop(name, None)
                 self._manifests.pop(name, None)
@@ -108,10 +106,10 @@ class CollectionStore:
     def exclusive(self, name: str) -> Iterator[None]:
         """Be the only writer of this collection. Raises InvalidRequest for a bad name, Conflict."""
         _check_name(name)
-        self._root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         with (
-            disk_full_said_plainly(f"the collection {name}", self._root),
-            exclusive(self._root / _STATE / f"{name}.lock", f"the collection {name} is being written by someone else"),
+            disk_full_said_plainly(f"the collection {name}", self.root),
+            exclusive(self.root / _STATE / f"{name}.lock", f"the collection {name} is being written by someone else"),
         ):
             yield
 
@@ -124,7 +122,7 @@ class CollectionStore:
         generations = self._folder(name)
         generations.mkdir(parents=True, exist_ok=True)
         used = [int(path.name) for path in generations.iterdir() if path.name.isdigit()]
-        last = self._root / _STATE / f"{name}.last"
+        last = self.root / _STATE / f"{name}.last"
         number = max([*used, json.loads(last.read_text()) if last.exists() else 0]) + 1
         replace_json(last, number)
         try:
@@ -134,7 +132,7 @@ class CollectionStore:
         for path in generations.iterdir():
             if not path.name.isdigit() or int(path.name) > current:
                 shutil.rmtree(path)
-        shutil.rmtree(self._root / _STATE / f"{name}.dropped", ignore_errors=True)
+        shutil.rmtree(self.root / _STATE / f"{name}.dropped", ignore_errors=True)
         aside = generations / f"{_ASIDE}{number:06}"
         aside.mkdir()
         return aside, number
@@ -146,9 +144,9 @@ class CollectionStore:
         final = aside.rename(generations / f"{number:06}")
         sync_file(generations)
         sync_file(generations.parent)
-        sync_file(self._root)
+        sync_file(self.root)
         try:
-            replace_json(self._root / name / _POINTER, {"generation": number})
+            replace_json(self.root / name / _POINTER, {"generation": number})
         except OSError:
             if self._current_number(name) != number:
                 shutil.rmtree(final, ignore_errors=True)
@@ -159,11 +157,11 @@ class CollectionStore:
         return self.info(name)
 
     def _folder(self, name: str) -> Path:
-        return self._root / name / _GENERATIONS
+        return self.root / name / _GENERATIONS
 
     def _manifest(self, name: str) -> Manifest:
         _check_name(name)
-        pointer = self._root / name / _POINTER
+        pointer = self.root / name / _POINTER
         while True:
             try:
                 stat = pointer.stat()
@@ -185,7 +183,7 @@ class CollectionStore:
 
     def _current_number(self, name: str) -> int | None:
         """The number in the pointer file; None without one. Raises IndexUnreadable."""
-        pointer = self._root / name / _POINTER
+        pointer = self.root / name / _POINTER
         try:
             return int(json.loads(pointer.read_text(encoding="utf-8"))["generation"])
         except FileNotFoundError:

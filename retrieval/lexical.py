@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,9 @@ class LexicalWriter:
     ) -> None:
         if kind is None:
             self.close()
+        else:  # its threads may be writing still; what they write is thrown away, but not while they do
+            with contextlib.suppress(ValueError, OSError):
+                self._writer.wait_merging_threads()
 
 
 class Lexical:

@@ -68,8 +68,9 @@ def byte_spans(text: str, chunks: Sequence[Chunk]) -> list[tuple[int, int]]:
 class PassageWriter:
     """Writes documents with their passages, in order, into a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, batch_bytes: int = _BATCH_BYTES) -> None:
         self._folder = folder
+        self._batch_bytes = batch_bytes
         self._files = [pa.OSFile(str(folder / name), "wb") for name in (DOCUMENTS, PASSAGES)]
         self._writers = [
             pa.ipc.new_file(file, schema) for file, schema in zip(self._files, (_DOCUMENTS, _PASSAGES), strict=True)
@@ -118,7 +119,7 @@ class PassageWriter:
         self.documents += 1
         self.passages += len(chunks)
         self._pending_bytes += size + 100 * len(chunks)
-        if self._pending_bytes > _BATCH_BYTES:
+        if self._pending_bytes > self._batch_bytes:
             self._write_pending()
 
     def __enter__(self) -> PassageWriter:

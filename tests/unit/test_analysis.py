@@ -1,0 +1,88 @@
+"""What becomes of names, numbers, Chinese and full-width forms on their way to index terms."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.analysis import MAX_TERM, analyse, language_of
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Running queries", ["run", "queri"]),
+        ("max_length", ["maxlength", "max", "length"]),
+        ("maxLength", ["maxlength", "max", "length"]),
+        ("max-length", ["maxlength", "max", "length"]),
+        ("HTTPServer", ["httpserver", "http", "server"]),
+        ("URLs", ["url"]),
+        ("os.path", ["os.path", "os", "path"]),
+        ("__init__", ["__init__", "init"]),
+        ("kubectl get -o", ["kubectl", "get", "-o", "o"]),
+        ("--force", ["--forc", "forc"]),
+        ("3.14", ["3.14"]),
+        ("Django 3.2.1", ["django", "3.2.1", "3.2"]),
+        ("1,000", ["1000"]),
+        ("C++ and C#", ["c++", "and", "c#"]),
+        ("don’t", ["don't"]),
+        ("naïve café", ["naiv", "cafe"]),
+        ("", []),
+        ("…!?", []),
+    ],
+)
+def test_names_are_given_whole_and_in_parts(text: str, terms: list[str]) -> None:
+    assert analyse(text) == terms
+
+
+def test_chinese_gives_words_and_the_bigrams_beside_them() -> None:
+    terms = analyse("劳动合同法")
+    assert {"劳动", "合同法", "动合", "合同", "同法"} == set(terms)
+    assert len(terms) == len(set(terms)), "a bigram that is a word already is not given twice"
+
+
+def test_mixed_text_gives_the_terms_of_both_languages() -> None:
+    terms = analyse("用Python连接数据库max_connections参数")
+    assert {"python", "数据库", "maxconnect", "max", "connect", "参数"} <= set(terms)
+
+
+def test_a_flag_is_found_however_it_is_written_and_a_dash_between_words_is_none() -> None:
+    assert "--dry-run" in analyse("use --dry-run=client")
+    assert "-o" in analyse("(-o yaml)")
+    assert not any(term.startswith("-") for term in analyse("well-known 3-4 a - b"))
+
+
+@given(st.text(alphabet="ABCxyz019.,-_ #+%", max_size=40))
+def test_full_width_forms_give_the_terms_of_ordinary_ones(text: str) -> None:
+    wide = "".join(chr(ord(c) + 0xFEE0) if c != " " else "\u3000" for c in text)
+    assert analyse(wide) == analyse(text)
+
+
+@given(st.text(max_size=200))
+def test_terms_hold_no_white_space_and_are_never_empty_or_too_long(text: str) -> None:
+    for term in analyse(text):
+        assert term
+        assert not any(character.isspace() for character in term)
+        assert len(term) <= MAX_TERM
+
+
+@given(st.lists(st.sampled_from(["max_length", "数据库", "os.path", "Running", "-o", "3.2.1"]), max_size=8))
+def test_words_apart_give_the_same_terms_as_words_alone(words: list[str]) -> None:
+    assert analyse(" ".join(words)) == [term for word in words for term in analyse(word)]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("how to install", "en"),
+        ("怎么安装", "zh"),
+        ("怎么安装 Django", "zh"),
+        ("what does the word 你好 mean in this context", "en"),
+        ("", "en"),
+        ("123 …", "en"),
+        ("名", "zh"),
+    ],
+)
+def test_the_language_is_chinese_from_three_tenths_of_han_letters(text: str, language: str) -> None:
+    assert language_of(text) == language
