@@ -164,7 +164,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     if _lacks_content_type(request, found):
         detail = "send JSON with the header Content-Type: application/json"
         return problem_response(plain_problem("unsupported_media_type", detail, request_id_of(request)))
-    errors = field_errors(found)
+    errors = field_errors(found, located=True)
     detail = "; ".join(f"{item.field}: {item.message}" if item.field else item.message for item in errors)
     return problem_response(plain_problem("invalid_request", detail, request_id_of(request), errors=errors))
 
@@ -176,14 +176,27 @@ def _lacks_content_type(request: Request, found: Sequence[Mapping[str, Any]]) ->
     return whole_body and not (kind == "application/json" or kind.endswith("+json"))
 
 
-def field_errors(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
-    """Pydantic's errors without the input, which may be long, secret or not printable."""
+def field_errors(found: Iterable[Mapping[str, Any]], *, located: bool = False) -> list[FieldError]:
+    """Pydantic's errors without the input, which may be long, secret or not printable.
+
+    ``located``: as FastAPI gives them, with the part of the request in front of the field.
+    """
     errors = []
     for item in found:
-        path = [str(part) for part in item["loc"] if part not in ("body", "query", "path")]
-        message = "unknown field" if item["type"] == "extra_forbidden" else str(item["msg"])
-        errors.append(FieldError(field=_printable(".".join(path)), message=_printable(message)))
+        path = [str(part) for part in item["loc"][int(located) :]]
+        errors.append(FieldError(field=_printable(".".join(path)), message=_printable(_message(item))))
     return errors
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    match item["type"]:
+        case "extra_forbidden":
+            return "unknown field"
+        case "missing":
+            return "is missing"
+        case "string_pattern_mismatch" if item["ctx"]["pattern"] == r"\S":
+            return "holds nothing but blanks"
+    return str(item["msg"])
 
 
 def _printable(text: str) -> str:

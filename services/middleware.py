@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -20,6 +22,10 @@ access = logging.getLogger("riddle.access")
 
 REQUEST_ID: ContextVar[str] = ContextVar("riddle_request_id", default="")
 """The id of the request that this task works for, sent on to other services."""
+
+LINGER_S = 2.0
+LINGER_BYTES = 16 << 20
+"""How long, and for how much, a refused client that goes on sending is listened to."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -90,7 +96,7 @@ class BodyLimit:
         limit = self.exceptions.get(scope["path"].rstrip("/"), self.limit)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
-            await _refuse(scope, send, limit)
+            await _refuse(scope, receive, send, limit)
             return
         read = 0
         started = refused = False
@@ -103,7 +109,7 @@ class BodyLimit:
                 if read > limit:
                     refused = True
                     if not started:
-                        await _refuse(scope, send, limit)
+                        await _refuse(scope, receive, send, limit)
                     return {"type": "http.disconnect"}
             return message
 
@@ -116,9 +122,9 @@ class BodyLimit:
         await self.app(scope, counted, unless_refused)
 
 
-async def _refuse(scope: Scope, send: Send, limit: int) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
     detail = f"the body is over {limit:,} bytes; send less, or raise the server's limit"
-    await _send_problem(scope, send, "too_large", detail)
+    await _send_problem(scope, receive, send, "too_large", detail)
 
 
 class SameSite:
@@ -135,13 +141,18 @@ class SameSite:
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             site = Headers(scope=scope).get("sec-fetch-site", "none")
             if site not in ("none", "same-origin"):
-                await _send_problem(scope, send, "forbidden", "pages of another site may not change anything here")
+                await _send_problem(
+                    scope, receive, send, "forbidden", "pages of another site may not change anything here"
+                )
                 return
         await self.app(scope, receive, send)
 
 
-async def _send_problem(scope: Scope, send: Send, code: str, detail: str) -> None:
-    """Answer without reading the rest of the request, hence the closed connection."""
+async def _send_problem(scope: Scope, receive: Receive, send: Send, code: str, detail: str) -> None:
+    """Answer at once, then read on for a while and throw it away.
+
+    A connection closed over bytes that nobody read is reset, and the client would lose the answer.
+    """
     problem = plain_problem(code, detail, scope.get("state", {}).get("request_id", "-"))
     body = dump_problem(problem)
     headers = [
@@ -150,7 +161,16 @@ async def _send_problem(scope: Scope, send: Send, code: str, detail: str) -> Non
         (b"connection", b"close"),
     ]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    thrown_away = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while thrown_away < LINGER_BYTES:
+                message = await receive()
+                thrown_away += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    break
+    await send({"type": "http.response.body", "body": b""})
 
 
 def add_middleware(app: FastAPI, telemetry: Telemetry, limit: int, exceptions: Mapping[str, int] | None = None) -> None:

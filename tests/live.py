@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ PATIENCE_S = 60.0
 class LiveServer:
     """An application behind a real socket, with an event loop of its own."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
@@ -63,7 +63,7 @@ class LiveServer:
 
 
 @contextlib.contextmanager
-def served(app: FastAPI) -> Iterator[LiveServer]:
+def served(app: ASGIApp) -> Iterator[LiveServer]:
     server = LiveServer(app)
     server.start()
     try:

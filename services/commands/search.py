@@ -133,8 +133,7 @@ async def asker(
 
 
 def _print_result(rank: int, result: Result) -> None:
-    place = " > ".join([result.title or result.document_id, *result.headings[:3]])
-    say(f"{rank:>3}  {result.score:.3f}  {place}")
+    say(f"{rank:>3}  {result.score:.3f}  {_place(result)}")
     page = f", page {result.page}" if result.page is not None else ""
     say(f"     {result.passage_id}{page}")
     text = " ".join(result.text.split())
@@ -143,6 +142,12 @@ def _print_result(rank: int, result: Result) -> None:
         stages = "  ".join(f"{name} #{stage.rank} {stage.score:.4g}" for name, stage in result.explain.items())
         say(f"     [{stages}]")
     say()
+
+
+def _place(result: Result) -> str:
+    """Title and headings; a first heading that repeats the title is not shown twice."""
+    path = [result.title or result.document_id, *result.headings]
+    return " > ".join(path[1:] if path[1:2] == path[:1] else path)
 
 
 def _print_degraded(degraded: list[str]) -> None:
@@ -199,7 +204,7 @@ def _print_sources(final: FinalAnswerEvent, results: list[Result]) -> None:
     say("\nSources")
     for number, passage_id in enumerate(dict.fromkeys(result.passage_id for result in cited), start=1):
         result = by_id[passage_id]
-        say(f"{number:>3}  {' > '.join([result.title or result.document_id, *result.headings[:3]])}  ({passage_id})")
+        say(f"{number:>3}  {_place(result)}  ({passage_id})")
         for citation in final.citations:
             if citation.passage_id == passage_id:
                 start, end = (place - result.offsets[0] for place in citation.source_span)

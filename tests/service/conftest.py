@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from services.cache import Cache, MemoryCache
 from services.gateway.app import GatewaySettings, Parts, create_app
@@ -52,8 +54,32 @@ class Live:
         return self.http.post("/v1/search", json={"query": query, **fields})
 
 
+class Stage:
+    """An application that stands for whichever is under test, so that one server does for all."""
+
+    def __init__(self) -> None:
+        self.app: FastAPI | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        elif self.app is not None:
+            await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[tuple[Stage, LiveServer]]:
+    on = Stage()
+    with served(on) as server:
+        yield on, server
+
+
 @pytest.fixture
-def live() -> Iterator[Live]:
+def live(stage: tuple[Stage, LiveServer]) -> Iterator[Live]:
     gateway = Gateway()
-    with served(gateway.app) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
-        yield Live(gateway, server, http)
+    stage[0].app = gateway.app
+    with httpx.Client(base_url=stage[1].url, timeout=60, trust_env=False) as http:
+        yield Live(gateway, stage[1], http)
