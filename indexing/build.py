@@ -105,11 +105,11 @@ def build(
 
 @dataclass(slots=True)
 class _Done:
-    """The partitions of a build, all finished. ``dropped`` are ids of each that a later one holds again."""
+    """The partitions of a build, all finished; ``dropped`` by place: the ids that a later one holds again."""
 
     partitions: list[_Counted]
     rejected: list[Rejected]
-    dropped: dict[str, frozenset[str]]
+    dropped: dict[int, frozenset[str]]
     documents: int
     passages: int
     reused: int
@@ -131,6 +131,7 @@ def _make_all(planned: Plan, maker: Maker, ledger: Ledger, meter: Meter, setting
     rejected = list(planned.rejected)
     meter.failed(len(rejected))
     counted: list[_Counted] = []
+    made: set[str] = set()
     reused = 0
     entries = (entry for file in planned.files for entry in read_items(file))
     for group in partitions(entries, settings):
@@ -139,9 +140,10 @@ def _make_all(planned: Plan, maker: Maker, ledger: Ledger, meter: Meter, setting
         if finished is None:
             finished, part = maker.make(key, group, meter.check, partial(meter.partly, len(group)))
             ledger.write(finished, part)
+            made.add(key)
             meter.advance(finished.items, len(finished.rejected), f"part-{len(counted) + 1}")
         else:
-            reused += len(finished.document_ids)
+            reused += 0 if key in made else len(finished.document_ids)
             meter.skip(finished.items, len(finished.rejected), f"part-{len(counted) + 1}")
         rejected.extend(finished.rejected)
         counted.append(_Counted(key, finished.passages, id_hashes(finished.document_ids)))
@@ -158,15 +160,15 @@ def _make_all(planned: Plan, maker: Maker, ledger: Ledger, meter: Meter, setting
 
 def _superseded(
     counted: list[_Counted], ledger: Ledger, rejected: list[Rejected]
-) -> tuple[dict[str, frozenset[str]], int]:
-    """Ids by partition that come again in a later one, noted in ``rejected``; and how many passages that is."""
+) -> tuple[dict[int, frozenset[str]], int]:
+    """Ids, by place of the partition, that come again in a later one, noted in ``rejected``; and their passages."""
     hashes = np.concatenate([each.hashes for each in counted]) if counted else np.empty(0, np.uint64)
     unique, counts = np.unique(hashes, return_counts=True)
     twice = unique[counts > 1]
     later: set[str] = set()
-    dropped: dict[str, frozenset[str]] = {}
+    dropped: dict[int, frozenset[str]] = {}
     passages = 0
-    for each in reversed(counted):
+    for place, each in reversed(list(enumerate(counted))):
         if not len(twice) or not np.isin(each.hashes, twice).any():
             continue
         part = ledger.read(each.key)
@@ -174,8 +176,7 @@ def _superseded(
         gone = ids & later
         later |= {one for one, known in zip(ids, np.isin(id_hashes(ids), twice), strict=True) if known}
         if gone:
-            # The same partition may come twice, when one file is given twice: only its last is kept.
-            dropped[each.key] = dropped.get(each.key, frozenset()) | gone
+            dropped[place] = frozenset(gone)
             rejected.extend(superseded(f"document {one}", one) for one in sorted(gone))
             found = zip(part.documents, part.chunks, strict=True)
             passages += sum(len(chunks) for document, chunks in found if document.document_id in gone)
@@ -187,9 +188,9 @@ def _parts(existing: Generation | None, done: _Done, ledger: Ledger) -> Iterator
     if existing is not None:
         ids = frozenset(one for each in done.partitions for one in _found(ledger.find(each.key)).document_ids)
         yield from existing.export_parts(exclude=ids)
-    for each in done.partitions:
+    for place, each in enumerate(done.partitions):
         part = ledger.read(each.key)
-        gone = done.dropped.get(each.key)
+        gone = done.dropped.get(place)
         yield _without(part, gone) if gone else part
 
 

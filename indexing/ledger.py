@@ -73,7 +73,9 @@ class Ledger:
             try:
                 self._write_files(aside, finished, part)
                 sync_file(aside)
-                aside.rename(self._folder / finished.key)
+                final = self._folder / finished.key
+                shutil.rmtree(final, ignore_errors=True)  # one without its summary, which find() took for absent
+                aside.rename(final)
                 sync_file(self._folder)
             except BaseException:
                 shutil.rmtree(aside, ignore_errors=True)

@@ -13,10 +13,6 @@ EVERY_S = 0.2
 """Shortest time between two reports of one stage."""
 
 
-_INDEX_STAGES = {"write": "indexing", "graph": "linking", "flush": "publishing"}
-"""What the stages of ``write_generation`` are called here."""
-
-
 class Cancelled(Conflict):
     """The build was told to stop; what it has finished is kept for the next one."""
 
@@ -26,7 +22,7 @@ class Cancelled(Conflict):
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a build stands. ``done`` of ``total`` count files and rows; from the stage ``indexing`` on
-    passages. Stages: ``reading``, ``embedding``, ``indexing``, ``linking`` (of large collections), ``publishing``.
+    passages. Stages: ``reading``, ``embedding``, ``indexing``, ``publishing``.
 
     ``total`` is None while it is not known, rate and time left are None until there is something to
     tell them by. ``checkpoint`` names the last partition that a later build need not do again.
@@ -48,6 +44,7 @@ class Meter:
         self._report = report
         self._cancel = cancel
         self._stage = ""
+        self._index_stage = "write"
         self._total: int | None = None
         self._done = 0
         self._partly = 0.0
@@ -95,10 +92,10 @@ class Meter:
         self.advance(steps, failed, checkpoint)
 
     def index(self, stage: str, done: int) -> None:
-        """For ``write_generation``, which counts passages in each of its stages."""
-        name = _INDEX_STAGES.get(stage, stage)
-        if name != self._stage:
-            self.stage(name, self._total)
+        """For ``write_generation``, which counts passages anew in each of its stages."""
+        if stage != self._index_stage:
+            self._index_stage = stage
+            self.stage("publishing" if stage == "flush" else "indexing", self._total)
         self._done = done
         self._tell()
 

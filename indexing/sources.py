@@ -61,6 +61,13 @@ class Plan:
     rejected: tuple[Rejected, ...]
 
 
+def require(paths: Sequence[Path]) -> None:
+    """Raises InvalidRequest for a source that is not there."""
+    for path in paths:
+        if not path.exists():
+            raise InvalidRequest(f"{path}: no such file or folder")
+
+
 def plan(sources: Sequence[Source | Path]) -> Plan:
     """List what there is to read. Raises InvalidRequest for a source that is not there.
 
@@ -69,15 +76,14 @@ def plan(sources: Sequence[Source | Path]) -> Plan:
     """
     files: list[SourceFile] = []
     rejected: list[Rejected] = []
-    for each in sources:
-        source = each if isinstance(each, Source) else Source(each)
+    chosen = [each if isinstance(each, Source) else Source(each) for each in sources]
+    require([source.path for source in chosen])
+    for source in chosen:
         if source.path.is_dir():
             _walk(source, files, rejected)
-        elif source.path.exists():
+        else:
             name = _printable(source.path.name)
             files.append(SourceFile(source.path, name, _row_kind(name) or "document", source.format, source.fields))
-        else:
-            raise InvalidRequest(f"{source.path}: no such file or folder")
     return Plan(tuple(files), tuple(rejected))
 
 

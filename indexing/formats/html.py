@@ -33,6 +33,8 @@ _BLOCKS = [
     *_words("header hgroup hr html li main ol p pre section summary table tbody td tfoot th thead tr ul"),
     *_HEADINGS,
 ]
+_BREAK = "\x00"
+"""Stands for a ``br`` until white space has been collapsed."""
 _XML_DECLARATION = re.compile(r"<\?xml[^>]*>", re.IGNORECASE)
 _ANCHOR_SIGNS = "¶#§🔗 "
 
@@ -214,26 +216,21 @@ def _own(tag: Tag, names: str | tuple[str, ...]) -> list[Tag]:
 
 
 def _inline(tag: Tag, *, keep_breaks: bool = False) -> str:
-    """Text below ``tag``; ``br`` is a line break when ``keep_breaks``, else a blank."""
-    return "".join(_inline_parts(tag, "\n" if keep_breaks else " "))
-
-
-_BREAK = "\x00"
-"""Stands for a ``br`` until white space has been collapsed."""
+    """Text of ``tag``; its line breaks are kept for ``_joined`` when ``keep_breaks``, else they are blanks."""
+    return "".join(_inline_parts(tag, _BREAK if keep_breaks else " "))
 
 
 def _inline_parts(tag: Tag, line_break: str) -> Iterable[str]:
+    if tag.name == "br":
+        yield line_break
+    elif tag.name == "img":
+        alt = tag.get("alt")
+        yield f" {alt} " if isinstance(alt, str) and alt else ""
     for child in tag.children:
         if isinstance(child, Tag):
-            if child.name == "br":
-                yield _BREAK if line_break == "\n" else " "
-            elif child.name == "img":
-                alt = child.get("alt")
-                yield f" {alt} " if isinstance(alt, str) and alt else ""
-            elif not _is_dropped(child):
+            if not _is_dropped(child):
                 yield from _inline_parts(child, line_break)
-                if child.name in _BLOCKS:
-                    yield " "
+                yield " " if child.name in _BLOCKS else ""
         elif _is_text(child):
             yield str(child)
 

@@ -166,7 +166,7 @@ def _lines(node: SyntaxTreeNode) -> str:
     parts: list[str] = []
     _collect(node, parts)
     lines = "".join(parts).split("\n")
-    return "\n".join(line.strip() for line in lines).strip()
+    return "\n".join(one_line(line) for line in lines).strip()
 
 
 def _collect(node: SyntaxTreeNode, parts: list[str]) -> None:

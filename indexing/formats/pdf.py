@@ -20,6 +20,8 @@ _lock = threading.Lock()
 _PASSWORD = 4
 _FIXED_PITCH = 1
 _DPI = 300
+_MARGIN = 0.12
+"""Share of a page's height, above and below, where running heads and page numbers stand."""
 _SOFT_HYPHENS = "\x02\ufffe\u00ad"
 _JUNK_TITLE = re.compile(
     r"(?i)^(untitled.*|document\d*|microsoft word.*|slide \d+|.*\.(docx?|dvi|tex|indd|pdf|pptx?|odt))$"
@@ -99,14 +101,14 @@ def _lines(document: Any, number: int) -> list[Line]:
         if stripped.strip(_SOFT_HYPHENS):
             index = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page.raw, position + len(raw) - len(raw.lstrip()))
             last = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page.raw, position + max(len(raw.rstrip()) - 1, 0))
-            lines.append(_line(text_page, stripped, index, last))
+            lines.append(_line(text_page, stripped, index, last, page.get_height()))
         position += len(raw.encode("utf-16-le")) // 2 + 1
     text_page.close()
     page.close()
     return lines
 
 
-def _line(text_page: Any, text: str, index: int, last: int) -> Line:
+def _line(text_page: Any, text: str, index: int, last: int, height: float) -> Line:
     import pypdfium2.raw as pdfium
 
     first, last = max(index, 0), max(index, last, 0)
@@ -120,6 +122,7 @@ def _line(text_page: Any, text: str, index: int, last: int) -> Line:
         right=text_page.get_charbox(last, loose=True)[2],
         top=top,
         bottom=bottom,
+        margin=bottom > (1 - _MARGIN) * height or top < _MARGIN * height,
         fixed=all(_is_fixed(text_page, at) for at in {first, (first + last) // 2, last}),
     )
 

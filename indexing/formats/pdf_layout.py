@@ -21,7 +21,9 @@ _LIGATURES = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a page; positions in points from the lower left corner. ``hyphen``: its last word goes on."""
+    """One line of a page; positions in points from the lower left corner. ``hyphen``: its last word goes on;
+    ``fixed``: set in type of one width; ``margin``: near the upper or lower edge of the page.
+    """
 
     text: str
     hyphen: bool
@@ -31,6 +33,7 @@ class Line:
     top: float
     bottom: float
     fixed: bool
+    margin: bool = False
 
     @classmethod
     def plain(cls, text: str, number: int) -> Line:
@@ -98,7 +101,8 @@ def _edges(lines: Sequence[Line]) -> list[tuple[str, Line]]:
     if len(lines) < 4:
         return []
     by_height = sorted(lines, key=lambda line: -line.top)
-    return list(zip(("head", "second", "last but one", "foot"), by_height[:2] + by_height[-2:], strict=True))
+    edges = zip(("head", "second", "last but one", "foot"), by_height[:2] + by_height[-2:], strict=True)
+    return [(edge, line) for edge, line in edges if line.margin]
 
 
 def _pattern(line: Line) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,19 +51,26 @@ def build(
     from indexing.build import build as run_build
     from indexing.converters import forced_format
     from indexing.records import parse_field_map
+    from indexing.sources import require
     from retrieval.collection import CollectionStore
+    from retrieval.errors import CollectionNotFound, IndexUnreadable
+    from services.bootstrap import builds_folder, collections_folder
     from services.encoders import encoder_named
 
     settings = load_settings(home, config)
     forced, fields = forced_format(format), parse_field_map(map_)
     name = collection or settings.default_collection
+    store = CollectionStore(collections_folder(settings.home))
+    require(sources)
+    with suppress(CollectionNotFound, IndexUnreadable):  # a bad name is found before the encoder is loaded
+        store.info(name)
     with _progress_bar(quiet=json) as show:
         summary = run_build(
             [Source(path, forced, fields) for path in sources],
             name,
-            store=CollectionStore(settings.home / "collections"),
+            store=store,
             encoder=encoder_named(settings.models.encoder, settings),
-            work=settings.home / "work",
+            work=builds_folder(settings.home),
             chunk=settings.chunk,
             replace=replace,
             progress=show,
