@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.windows import Windows
 from retrieval.analysis import language_of
 from retrieval.errors import RiddleError
 from retrieval.types import Candidate, Clock, Ranked, Reranker, StageScore
 
-_VERSION = "1"
+_VERSION = "2"
 """Changes whenever the same candidates would come out in another order or with other scores."""
 
 
@@ -23,6 +24,12 @@ class RankSettings:
 
     depth: int = 20
     """Candidates that the cross-encoder reads when a request does not say."""
+    window_tokens: int = 80
+    """Of each the cross-encoder reads the stretch of about so many tokens that fits the query best; 0 for all."""
+
+    def __post_init__(self) -> None:
+        if self.depth < 0 or self.window_tokens < 0:
+            raise ValueError(f"depth {self.depth} and window_tokens {self.window_tokens} must not be negative")
 
 
 class RankPipeline:
@@ -35,7 +42,9 @@ class RankPipeline:
     @property
     def version(self) -> str:
         """Names pipeline and model; part of every cache key."""
-        return f"{_VERSION}:{self._reranker.name if self._reranker else 'fused'}"
+        if self._reranker is None:
+            return f"{_VERSION}:fused"
+        return f"{_VERSION}:{self._reranker.name}:{self.settings.window_tokens}"
 
     def rank(
         self,
@@ -59,12 +68,19 @@ class RankPipeline:
         deadline = None if deadline_ms is None else time.monotonic() + deadline_ms / 1000
         with clock("rerank"):
             try:
-                logits = self._reranker.score(query, [item.passage.full_text for item in head], deadline)
+                logits = self._reranker.score(query, self._read(query, head), deadline)
             except RiddleError:
                 logits = np.empty(0, np.float32)
         if len(logits) < len(head):
             return Ranked(tuple(candidates), clock.ms, ("rerank",))
         return Ranked((*_reordered(head, logits), *candidates[len(head) :]), clock.ms)
+
+    def _read(self, query: str, head: Sequence[Candidate]) -> list[str]:
+        passages = [item.passage for item in head]
+        if not self.settings.window_tokens:
+            return [passage.full_text for passage in passages]
+        windows = Windows(query, passages)
+        return [windows.text(passage, self.settings.window_tokens) for passage in passages]
 
 
 def _reads(reranker: Reranker, query: str) -> bool:
