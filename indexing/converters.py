@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Literal, get_args
 
 from indexing.converted import Converted
+from indexing.crossrefs import Links
 from indexing.decoding import binary_kind, decode, text_format
 from indexing.formats.ocr import Recognise
 from retrieval.errors import InvalidRequest, SourceUnreadable
@@ -69,10 +70,13 @@ def forced_format(name: str | None) -> Forced | None:
     raise InvalidRequest(f"no format is called {name!r}; there are {', '.join(get_args(Forced))}")
 
 
-def convert_file(data: bytes, name: str, forced: Forced | None = None, recognise: Recognise | None = None) -> Converted:
+def convert_file(
+    data: bytes, name: str, forced: Forced | None = None, recognise: Recognise | None = None, links: Links = ()
+) -> Converted:
     """Convert the bytes of a file called ``name``.
 
-    ``forced`` says how to read a text whose suffix leaves it open; ``recognise`` reads scans. Raises
+    ``forced`` says how to read a text whose suffix leaves it open; ``recognise`` reads scans;
+    ``links`` are titles of other pages for reStructuredText. Raises
     SourceUnreadable with the reason for people when there is nothing to be had from it.
     """
     if not data.strip(b"\0 \t\r\n\xef\xbb\xbf"):
@@ -82,7 +86,7 @@ def convert_file(data: bytes, name: str, forced: Forced | None = None, recognise
     if kind is None and forced is None and binary_kind(data) == "PDF":
         kind = "pdf"
     try:
-        converted = _convert(data, kind, forced, recognise)
+        converted = _convert(data, kind, forced, recognise, links)
     except _BROKEN as error:
         raise SourceUnreadable(f"could not be converted ({type(error).__name__}: {_short(error)})") from error
     if not converted.text:
@@ -94,13 +98,19 @@ def convert_text(text: str, forced: Forced | None = None) -> Converted:
     """Convert a text that came in a row; its markup is told by content unless ``forced``."""
     # A heading, a fence or a directive needs a line to itself; one line can only be HTML.
     told = forced or (text_format(text) if "\n" in text or text.lstrip().startswith("<") else "plain")
+    if told == "markdown" and forced is None:
+        from indexing.formats.markdown import without_comment_headings
+
+        text = without_comment_headings(text)
     try:
         return _convert_text(text, told)
     except _BROKEN as error:
         raise SourceUnreadable(f"could not be converted ({type(error).__name__}: {_short(error)})") from error
 
 
-def _convert(data: bytes, kind: Format | None, forced: Forced | None, recognise: Recognise | None) -> Converted:
+def _convert(
+    data: bytes, kind: Format | None, forced: Forced | None, recognise: Recognise | None, links: Links
+) -> Converted:
     if kind == "pdf":
         from indexing.formats.pdf import convert_pdf
 
@@ -110,10 +120,10 @@ def _convert(data: bytes, kind: Format | None, forced: Forced | None, recognise:
 
         return convert_docx(data)
     text = decode(data, declared=kind == "html" or forced == "html")
-    return _convert_text(text, kind or forced or text_format(text))
+    return _convert_text(text, kind or forced or text_format(text), links)
 
 
-def _convert_text(text: str, kind: Format) -> Converted:
+def _convert_text(text: str, kind: Format, links: Links = ()) -> Converted:
     if kind == "markdown":
         from indexing.formats.markdown import convert_markdown
 
@@ -121,7 +131,7 @@ def _convert_text(text: str, kind: Format) -> Converted:
     if kind == "rst":
         from indexing.formats.rst import convert_rst
 
-        return convert_rst(text)
+        return convert_rst(text, links)
     if kind == "html":
         from indexing.formats.html import convert_html
 

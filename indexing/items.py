@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 
 from indexing.converted import Converted
 from indexing.converters import Forced, convert_file
+from indexing.crossrefs import Links
 from indexing.decoding import encoding_of
 from indexing.formats.ocr import Recognise
 from indexing.records import FieldMap, check_fields, parse_row, to_document
@@ -39,6 +40,8 @@ class Item:
     data: bytes
     format: Forced | None = None
     fields: FieldMap | None = None
+    links: Links = ()
+    """Titles of what a reStructuredText page refers to."""
 
 
 def read_items(file: SourceFile) -> Iterator[Item | Rejected]:
@@ -77,7 +80,7 @@ def convert_item(item: Item, recognise: Recognise | None = None) -> tuple[Docume
     """The document that an item holds. Raises SourceUnreadable with the reason."""
     if item.fields is not None:
         return to_document(item.data, item.fallback_id, item.name, item.fields, item.format)
-    converted = convert_file(item.data, item.name, item.format, recognise)
+    converted = convert_file(item.data, item.name, item.format, recognise, item.links)
     stem = Path(item.name).stem.replace("_", " ").replace("-", " ").strip()
     document = Document(
         document_id=item.fallback_id,
@@ -94,7 +97,9 @@ def _document(file: SourceFile) -> Item | Rejected:
         size = file.path.stat().st_size
         if size > MAX_FILE_BYTES:
             return Rejected(file.name, f"{size >> 20} MiB; the limit for a document is {MAX_FILE_BYTES >> 20} MiB")
-        return Item(file.name, file.name, file.path.read_bytes(), file.format)
+        data = file.path.read_bytes()
+        links = file.references.used_by(file.name, data) if file.references is not None else ()
+        return Item(file.name, file.name, data, file.format, links=links)
     except OSError as error:
         return Rejected(file.name, f"cannot be read ({error.strerror or error})")
 

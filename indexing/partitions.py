@@ -65,7 +65,7 @@ class Maker:
             else:
                 fields = asdict(entry.fields) if entry.fields is not None else None
                 content = hashlib.sha256(entry.data).hexdigest()
-                told = ["item", entry.name, entry.fallback_id, entry.format, fields, content]
+                told = ["item", entry.name, entry.fallback_id, entry.format, fields, entry.links, content]
             digest.update(json.dumps(told).encode() + b"\n")
         return digest.hexdigest()[:32]
 

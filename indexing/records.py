@@ -104,7 +104,7 @@ def to_document(
     document = Document(
         document_id=clean(document_id),
         text=converted.text,
-        title=clean(title) or converted.title,
+        title=_unmarked(clean(title)) or converted.title,
         source=clean(url) or source,
         metadata=metadata,
     )
@@ -122,6 +122,15 @@ def parse_row(data: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise SourceUnreadable(f"not a JSON object but {type(row).__name__}")
     return row
+
+
+def _unmarked(title: str) -> str:
+    """A title without the roles that Sphinx projects write in theirs: ``:mod:`os` --- …``."""
+    if ":`" not in title:
+        return title
+    from indexing.formats.rst_nodes import plain
+
+    return one_line(plain(title)).replace(" --- ", " — ")
 
 
 def _joined(row: Mapping[str, Any], names: tuple[str, ...], target: str, used: set[str], glue: str) -> str:

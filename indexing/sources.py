@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
 from indexing.converters import SUFFIXES, Forced
+from indexing.crossrefs import CrossReferences
 from indexing.records import FieldMap
 from retrieval.errors import InvalidRequest
 
@@ -51,6 +52,7 @@ class SourceFile:
     kind: Literal["document", "jsonl", "csv", "parquet"]
     format: Forced | None
     fields: FieldMap
+    references: CrossReferences | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def _walk(source: Source, files: list[SourceFile], rejected: list[Rejected]) -> 
     if corpus is not None:
         files.append(SourceFile(corpus, corpus.name, "jsonl", source.format or "plain", source.fields))
         return
+    begins = len(files)
     for folder, subfolders, names in os.walk(source.path):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for file_name in sorted(names):
@@ -104,6 +107,8 @@ def _walk(source: Source, files: list[SourceFile], rejected: list[Rejected]) -> 
                 files.append(SourceFile(path, name, rows or "document", source.format, source.fields))
             else:
                 rejected.append(Rejected(name, _unsupported(file_name)))
+    references = CrossReferences((file.name, file.path) for file in files[begins:])
+    files[begins:] = [replace(file, references=references) for file in files[begins:]]
 
 
 def _row_kind(name: str) -> Literal["jsonl", "csv", "parquet"] | None:

@@ -22,6 +22,7 @@ _SHORTCODE_TEXT = re.compile(r"""(?:\btext|\btitle|\bname)\s*=\s*"([^"]*)"|\btex
 _ANCHOR = re.compile(r"\s*\{#[\w\-:.]+(?:\s[^}]*)?\}\s*$")
 _CONTAINER = re.compile(r"^ {0,3}:{3,}[ \t]*(?:[\w-]+)?[ \t]*(?P<label>[^\n{]*)(?:\{[^}\n]*\})?[ \t]*$", re.MULTILINE)
 _ALERT = re.compile(r"\A\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\][ \t]*\n?", re.IGNORECASE)
+_UNDER_TEXT = re.compile(r"^((?! {0,3}#)[^\n]*\S[^\n]*\n)(#{1,6} )", re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _FENCE = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
@@ -43,6 +44,16 @@ def convert_markdown(text: str) -> Converted:
     builder = TextBuilder()
     _Writer(builder).all(SyntaxTreeNode(_parser().parse(_outside_code(text))).children)
     return builder.finish(title=title or builder.first_heading())
+
+
+def without_comment_headings(text: str) -> str:
+    """For text that is Markdown by guess only: a ``#`` line right under another is no heading but a comment."""
+    pieces: list[str] = []
+    position = 0
+    for fence in _FENCE.finditer(text):
+        pieces += [_UNDER_TEXT.sub(r"\1\\\2", text[position : fence.start()]), fence.group()]
+        position = fence.end()
+    return "".join([*pieces, _UNDER_TEXT.sub(r"\1\\\2", text[position:])])
 
 
 @cache

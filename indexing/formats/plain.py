@@ -9,6 +9,8 @@ from indexing.decoding import underlines
 
 _PARAGRAPH = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|\Z))+")
 _UNDERLINED = re.compile(r"\A(?P<title>\S[^\n]*)\n(?P<line>([=\-~^])\3{2,})[ \t]*(?:\n|\Z)")
+_TITLE = re.compile(r"(?=[A-Z0-9\u2e80-\uffdc])[^\n]{0,99}[^\s.,;:]$")
+"""Listings have underlined lines too; a title begins like one and does not end like a sentence."""
 _ITEM = re.compile(r"[ \t]*(?:[-*+•]|\(?\d{1,3}[.)、])[ \t]+\S")
 _LEVELS = "=-~^"
 
@@ -26,7 +28,7 @@ def convert_plain(text: str) -> Converted:
     for match in _PARAGRAPH.finditer(text):
         start, end = match.start(), match.start() + len(match.group().rstrip())
         heading = _UNDERLINED.match(match.group())
-        if heading and underlines(heading["title"], heading["line"]):
+        if heading and _TITLE.match(heading["title"]) and underlines(heading["title"], heading["line"]):
             level = _LEVELS.index(heading["line"][0])
             path = [(above, title) for above, title in path if above < level]
             path.append((level, heading["title"].strip()))

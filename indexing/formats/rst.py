@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from indexing.converted import Converted, TextBuilder
+from indexing.crossrefs import Links
 from indexing.formats.rst_nodes import write_document
 from indexing.formats.rst_vocabulary import register_names
 
@@ -18,17 +19,20 @@ _ROLE = re.compile(r":([A-Za-z][\w:+.\-]*):`")
 _ROLE_AFTER = re.compile(r"`:([A-Za-z][\w:+.\-]*):")
 
 
-def convert_rst(text: str) -> Converted:
-    """Convert one page. Never fails on bad markup: what docutils cannot read stays as text."""
+def convert_rst(text: str, links: Links = ()) -> Converted:
+    """Convert one page. Never fails on bad markup: what docutils cannot read stays as text.
+
+    ``links`` are titles of what it refers to on other pages.
+    """
     with _lock:
         register_names(set(_DIRECTIVE.findall(text)), set(_ROLE.findall(text)) | set(_ROLE_AFTER.findall(text)))
-        document = _parse(text)
+        document = _parse(text, links)
     builder = TextBuilder()
     write_document(document, builder)
     return builder.finish(title=builder.first_heading())
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str, links: Links) -> Any:
     """The document tree before transforms: references stay where they are, with the text they show."""
     from docutils import frontend, utils
     from docutils.parsers.rst import Parser
@@ -42,6 +46,7 @@ def _parse(text: str) -> Any:
     settings.syntax_highlight = "none"
     settings.smart_quotes = False
     settings.line_length_limit = 10_000_000
+    settings.link_titles = dict(links)
     document = utils.new_document("page", settings)
     Parser().parse(text, document)
     return document

@@ -53,6 +53,7 @@ _KEPT = _words(
 )
 _ROLES_KEPT = _words("emphasis strong literal subscript superscript sub sup title title-reference")
 _ROLES_CALL = _words("func meth function method")
+_ROLES_LINK = _words("ref numref doc")
 _TITLED = re.compile(r"^(?P<title>.+?)\s*(?<!\\)<(?P<target>[^<>]*)>$", re.DOTALL)
 _BRACED = re.compile(r"[{}]")
 
@@ -173,7 +174,9 @@ def _role(
     name: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = None
 ) -> tuple[list[Any], list[Any]]:
     """A role's text as a reader of the built page would see it."""
-    shown = role_text(name.lower().rpartition(":")[2], nodes.unescape(text))
+    plain, kind = nodes.unescape(text), name.lower().rpartition(":")[2]
+    title = inliner.document.settings.link_titles.get(plain.strip()) if kind in _ROLES_LINK else None
+    shown = title or role_text(kind, plain)
     return [nodes.inline(raw, shown)], []
 
 

@@ -288,3 +288,18 @@ def test_a_text_in_a_row_keeps_to_plain_unless_its_markup_is_plain_to_see() -> N
     assert convert_text("one # two * three").text == "one # two * three"
     assert convert_text(MARKDOWN).title == "The Pump"
     assert convert_text("<p>a</p><p>b</p><p>c</p>").text == "a\n\nb\n\nc"
+
+
+def test_comments_in_code_that_lost_its_fences_are_no_headings_of_a_guessed_text() -> None:
+    text = "# Guide\n\nRun this:\n\nset_up()\n# then tidy up\ntidy()\n\n## Next\nMore.\n\n```\nx\n# y\n```\n"
+    document = convert_text(text)
+    assert [path[-1] for kind, path, _ in blocks(document) if kind == "heading"] == ["Guide", "Next"]
+    assert "# then tidy up" in document.text
+    assert "x\n# y" in document.text
+
+
+@pytest.mark.parametrize(
+    "listing", ["(0.000 hidden)\n--------------", "$ run --it\n==========", "Then it ends.\n-------------"]
+)
+def test_underlined_lines_of_a_listing_are_no_headings(listing: str) -> None:
+    assert {kind for kind, _, _ in blocks(convert_plain(f"{listing}\n\nWords."))} == {"paragraph"}

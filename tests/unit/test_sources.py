@@ -241,3 +241,16 @@ def test_items_are_counted_without_reading_them(tmp_path: Path) -> None:
     (tmp_path / "e.md").write_text("x")
     (tmp_path / "f.jsonl.gz").write_bytes(b"broken")
     assert [count_items(file) for file in plan([tmp_path]).files] == [5, 7, 2, 3, 1, 1]
+
+
+def test_references_between_pages_show_the_titles_they_point_to(tmp_path: Path) -> None:
+    (tmp_path / "topics").mkdir()
+    (tmp_path / "topics/oil.txt").write_text(
+        ".. _oil-kinds:\n.. _`Oil of Pumps`:\n\n.. setting:: OIL\n\n===========\nThe ``oil``\n===========\n\nWords.\n"
+    )
+    (tmp_path / "topics/pump.txt").write_text(
+        "Pump\n====\n\nSee :ref:`oil-kinds`, :ref:`Oil of pumps`, :doc:`oil`, :doc:`/topics/oil`, :ref:`nowhere`,\n"
+        ":doc:`../topics/oil` and :ref:`that <oil-kinds>`.\n"
+    )
+    documents, _ = read(tmp_path)
+    assert documents[1].text.split("\n")[-1] == ("See The oil, The oil, The oil, The oil, nowhere, The oil and that.")
