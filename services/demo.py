@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import shutil
 import subprocess
@@ -33,12 +34,18 @@ class Distribution:
     sha256: str
     docs: str
     """The folder inside it that holds the pages."""
-    skip: frozenset[str] = frozenset()
-    """Files and folders directly under it that are no pages."""
+    skip: tuple[str, ...] = ()
+    """Patterns, relative to it, of files that are left out."""
 
     @property
     def requirement(self) -> str:
         return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
+
+    @property
+    def folder(self) -> str:
+        """A name that changes with the version, the file, and what is taken of it."""
+        digest = hashlib.sha256(repr((self.sha256, self.docs, self.skip)).encode()).hexdigest()
+        return f"{self.name.lower()}-{self.version}-{digest[:12]}"
 
 
 DJANGO = Distribution(
@@ -46,7 +53,8 @@ DJANGO = Distribution(
     version="5.2.19",
     sha256="ad03d8abc51dbff95ebf34b27123cf0c26a3b62db7ba0cd520783686362533d1",
     docs="docs",
-    skip=frozenset({"requirements.txt", "_theme"}),
+    # The notes of releases up to 1.9, of 2015 and before, are a fifth of the pages and answer nobody today.
+    skip=("requirements.txt", "_theme/*", "releases/0.*", "releases/1.[0-9].*", "releases/1.[0-9]-*"),
 )
 """The newest patch of the release with long-term support; licence BSD-3-Clause."""
 
@@ -57,7 +65,7 @@ def fetch_pages(source: Distribution, folder: Path, say: Callable[[str], None]) 
     The folder appears only when it is complete. Raises Unavailable when pip cannot fetch it and
     SourceUnreadable when what came is not what was pinned.
     """
-    pages = folder / f"{source.name.lower()}-{source.version}-{source.sha256[:12]}"
+    pages = folder / source.folder
     if pages.is_dir():
         return pages
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,8 +107,8 @@ def _page(name: str, source: Distribution) -> str | None:
     path = PurePosixPath(*PurePosixPath(name).parts[1:])
     if path.suffix != ".txt" or not path.is_relative_to(source.docs):
         return None
-    page = path.relative_to(source.docs)
-    return None if page.parts[0] in source.skip else page.as_posix()
+    page = path.relative_to(source.docs).as_posix()
+    return None if any(fnmatch.fnmatchcase(page, pattern) for pattern in source.skip) else page
 
 
 def _download(source: Distribution, into: Path) -> Path:

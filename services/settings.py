@@ -41,6 +41,7 @@ ALIASES: Mapping[str, str] = {
 NOT_SETTINGS: Mapping[str, str] = {
     "RIDDLE_CONFIG": "the settings file to read, like --config",
     "RIDDLE_DATA": "the folder of larger data sets that tests and benchmarks read",
+    "RIDDLE_SOURCES": "the folder that compose.yaml builds from",
 }
 """Variables under our prefix that say where to look, rather than how to behave."""
 

@@ -11,7 +11,7 @@ import pytest
 from retrieval.errors import SourceUnreadable
 from services.demo import DJANGO, QUESTIONS, Distribution, extract_pages, fetch_pages
 
-SOURCE = Distribution("Thing", "1.0", "0" * 64, "docs", frozenset({"requirements.txt", "_theme"}))
+SOURCE = Distribution("Thing", "1.0", "0" * 64, "docs", ("requirements.txt", "_theme/*", "releases/1.[0-9].*"))
 
 
 def archive_of(folder: Path, files: dict[str, str], links: dict[str, str] | None = None) -> Path:
@@ -34,10 +34,11 @@ def names(folder: Path) -> list[str]:
 
 def test_only_the_pages_below_the_documentation_folder_are_taken(tmp_path: Path) -> None:
     files = ["docs/index.txt", "docs/ref/models.txt", "docs/conf.py", "docs/requirements.txt", "docs/_theme/x.txt"]
+    files += ["docs/releases/1.4.txt", "docs/releases/1.10.txt"]
     others = ["setup.py", "src/docs/inner.txt", "tests/data.txt", "docs.txt"]
     archive = archive_of(tmp_path, {f"thing-1.0/{name}": name for name in files + others})
-    assert extract_pages(archive, SOURCE, tmp_path / "out") == 2
-    assert names(tmp_path / "out") == ["index.txt", "ref/models.txt"]
+    assert extract_pages(archive, SOURCE, tmp_path / "out") == 3
+    assert names(tmp_path / "out") == ["index.txt", "ref/models.txt", "releases/1.10.txt"]
 
 
 def test_members_that_would_leave_the_folder_are_refused(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_an_archive_without_pages_or_cut_short_says_so(tmp_path: Path) -> None:
 
 
 def test_pages_that_are_there_are_not_fetched_again(tmp_path: Path) -> None:
-    there = tmp_path / f"thing-1.0-{'0' * 12}"
+    there = tmp_path / SOURCE.folder
     there.mkdir()
     said: list[str] = []
     assert fetch_pages(SOURCE, tmp_path, said.append) == there
