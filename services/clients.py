@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -50,7 +52,14 @@ def http_client(url: str, timeout_s: float) -> httpx.AsyncClient:
         timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 1.0), pool=min(timeout_s, 1.0)),
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=60),
         trust_env=False,
+        verify=_tls(),
     )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates takes longer than all else about a client; one reading does for all."""
+    return httpx.create_ssl_context()
 
 
 class Hop:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 T = TypeVar("T")
 
@@ -60,6 +60,22 @@ class LiveServer:
             await self._server.serve(sockets=[self._socket])
 
         asyncio.run(serve())
+
+
+class Stage:
+    """An application that stands for whichever is under test, so that one server does for all."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        elif self.app is not None:
+            await self.app(scope, receive, send)
 
 
 @contextlib.contextmanager

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
 
 from services.cache import Cache, MemoryCache
 from services.gateway.app import GatewaySettings, Parts, create_app
 from services.gateway.search import SearchLimits
 from services.telemetry import Telemetry
 from tests.fakes import FakeAnswerer, FakeRank, FakeRecall
-from tests.live import LiveServer, served
+from tests.live import LiveServer, Stage, served
 
 LIMITS = SearchLimits(
     default_collection="docs",
@@ -54,32 +52,17 @@ class Live:
         return self.http.post("/v1/search", json={"query": query, **fields})
 
 
-class Stage:
-    """An application that stands for whichever is under test, so that one server does for all."""
-
-    def __init__(self) -> None:
-        self.app: FastAPI | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-        elif self.app is not None:
-            await self.app(scope, receive, send)
-
-
 @pytest.fixture(scope="session")
-def stage() -> Iterator[tuple[Stage, LiveServer]]:
+def stage() -> Iterator[tuple[Stage, LiveServer, httpx.Client]]:
+    """One server and one client of it for all tests; the application changes."""
     on = Stage()
-    with served(on) as server:
-        yield on, server
+    with served(on) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
+        yield on, server, http
 
 
 @pytest.fixture
-def live(stage: tuple[Stage, LiveServer]) -> Iterator[Live]:
+def live(stage: tuple[Stage, LiveServer, httpx.Client]) -> Live:
+    on, server, http = stage
     gateway = Gateway()
-    stage[0].app = gateway.app
-    with httpx.Client(base_url=stage[1].url, timeout=60, trust_env=False) as http:
-        yield Live(gateway, stage[1], http)
+    on.app = gateway.app
+    return Live(gateway, server, http)

@@ -1,0 +1,372 @@
+"""One suite for both ports: fakes, in this process, and over HTTP to services behind real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ranking.pipeline import RankPipeline, RankSettings
+from retrieval.collection import CollectionStore, write_generation
+from retrieval.errors import CollectionNotFound, DocumentNotFound, Overloaded, Unavailable
+from retrieval.types import Candidate, Document, Encoder, Reranker
+from services.clients import RankClient, RecallClient, http_client
+from services.embedded import EmbeddedRank, EmbeddedRecall, EncoderShelf
+from services.pool import Pool
+from services.ports import RankPort, RecallPort, RecallRequest
+from services.rank.app import create_app as create_rank
+from services.recall.app import create_app as create_recall
+from services.telemetry import Telemetry
+from tests.fake_models import FakeEncoder, FakeReranker
+from tests.fakes import DOCUMENTS, FakeRank, FakeRecall
+from tests.live import Stage, free_port, served
+from tests.parts import part
+
+KINDS = ("fake", "embedded", "http")
+
+
+def write(store: CollectionStore, name: str = "docs", documents: Sequence[Document] = DOCUMENTS) -> None:
+    parts = [part(documents)] if documents else []
+    write_generation(store, name, parts, encoder=FakeEncoder().spec)
+
+
+def embedded_recall(root: Path, encoder: Encoder | None = None, queue: int = 64) -> EmbeddedRecall:
+    """Over the collections below ``root``, its models loaded."""
+    shelf = EncoderShelf("fake-encoder", lambda name: encoder or FakeEncoder())
+    shelf.wait("fake-encoder")
+    return EmbeddedRecall(CollectionStore(root), shelf, "docs", Pool("recall", workers=2, queue=queue))
+
+
+def embedded_rank(reranker: Reranker | None = None, queue: int = 16) -> EmbeddedRank:
+    rank = EmbeddedRank(
+        lambda: RankPipeline(reranker or FakeReranker(), RankSettings()), Pool("rerank", workers=1, queue=queue)
+    )
+    rank.wait()
+    return rank
+
+
+@dataclass
+class Ports:
+    recall: RecallPort
+    rank: RankPort
+
+
+@pytest.fixture(scope="module")
+def stages() -> Iterator[tuple[tuple[Stage, str], tuple[Stage, str]]]:
+    """Two servers, one for each port, whose applications change from test to test."""
+    recall, rank = Stage(), Stage()
+    with served(recall) as one, served(rank) as other:
+        yield (recall, one.url), (rank, other.url)
+
+
+@pytest.fixture(params=KINDS)
+async def ports(
+    request: pytest.FixtureRequest, stages: tuple[tuple[Stage, str], tuple[Stage, str]], tmp_path: Path
+) -> AsyncIterator[Ports]:
+    """The collections ``docs`` and ``empty``, and a ranking, behind each kind of port."""
+    if request.param == "fake":
+        yield Ports(FakeRecall({"docs": DOCUMENTS, "empty": ()}), FakeRank())
+        return
+    store = CollectionStore(tmp_path)
+    write(store)
+    write(store, "empty", ())
+    async with AsyncExitStack() as stack:
+        recall, rank = embedded_recall(tmp_path), embedded_rank()
+        stack.push_async_callback(recall.aclose)
+        stack.push_async_callback(rank.aclose)
+        recall.start()
+        if request.param == "embedded":
+            yield Ports(recall, rank)
+            return
+        (recall_stage, recall_url), (rank_stage, rank_url) = stages
+        recall_stage.app, rank_stage.app = create_recall(recall, Telemetry()), create_rank(rank, Telemetry())
+        far = RecallClient(http_client(recall_url, 60)), RankClient(http_client(rank_url, 60))
+        stack.push_async_callback(far[0].aclose)
+        stack.push_async_callback(far[1].aclose)
+        await far[1].refresh()
+        yield Ports(*far)
+
+
+async def candidates(ports: Ports, query: str = "start the server") -> tuple[Candidate, ...]:
+    return (await ports.recall.recall(RecallRequest("docs", query))).candidates
+
+
+async def test_collections_are_listed_by_name(ports: Ports) -> None:
+    listed = await ports.recall.collections()
+    assert [info.name for info in listed] == ["docs", "empty"]
+    assert listed[0] == await ports.recall.describe("docs")
+    assert listed[0].documents == len(DOCUMENTS)
+    assert listed[1].documents == 0
+
+
+async def test_a_generation_carries_its_collections_name(ports: Ports) -> None:
+    assert (await ports.recall.describe("docs")).generation.startswith("docs@")
+
+
+async def test_recall_gives_fused_candidates_best_first_of_the_generation_described(ports: Ports) -> None:
+    recalled = await ports.recall.recall(RecallRequest("docs", "how to start the server"))
+    assert recalled.info == await ports.recall.describe("docs")
+    assert recalled.degraded == ()
+    scores = [candidate.score for candidate in recalled.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert len({candidate.passage.passage_id for candidate in recalled.candidates}) == len(scores) > 0
+    assert recalled.candidates[0].passage.document_id == "guide/install.md"
+    for rank, candidate in enumerate(recalled.candidates, start=1):
+        assert candidate.scored_by == "fused"
+        assert candidate.stages["fused"].rank == rank
+        assert candidate.stages["fused"].score == candidate.score
+    assert {"lexical", "fuse"} <= set(recalled.timings_ms)
+
+
+async def test_a_passage_is_the_stretch_of_its_document_that_its_offsets_name(ports: Ports) -> None:
+    for candidate in await candidates(ports, "query words passages server answer"):
+        passage = candidate.passage
+        document = await ports.recall.document("docs", passage.document_id)
+        assert document.text[slice(*passage.offsets)] == passage.text
+        assert passage.title == document.title
+        assert dict(passage.metadata) == dict(document.metadata)
+
+
+async def test_an_empty_collection_has_no_candidates(ports: Ports) -> None:
+    assert (await ports.recall.recall(RecallRequest("empty", "anything"))).candidates == ()
+
+
+async def test_a_deadline_that_has_passed_still_gives_the_lowest_rung(ports: Ports) -> None:
+    recalled = await ports.recall.recall(RecallRequest("docs", "start the server", deadline_ms=0.0))
+    assert recalled.candidates
+    assert set(recalled.degraded) <= {"dense"}
+
+
+async def test_documents_come_back_whole_whatever_their_ids_hold(ports: Ports) -> None:
+    for document in DOCUMENTS:
+        assert await ports.recall.document("docs", document.document_id) == replace(
+            document, metadata=dict(document.metadata)
+        )
+
+
+async def test_an_unknown_document_is_said_to_be_unknown(ports: Ports) -> None:
+    for document_id in ("nowhere.md", "guide", "guide/", "../docs", ".", "..", "a b%2F?#", "文档", "x" * 500):
+        with pytest.raises(DocumentNotFound):
+            await ports.recall.document("docs", document_id)
+
+
+async def test_an_unknown_collection_is_said_to_be_unknown(ports: Ports) -> None:
+    with pytest.raises(CollectionNotFound, match="nowhere"):
+        await ports.recall.describe("nowhere")
+    with pytest.raises(CollectionNotFound, match="nowhere"):
+        await ports.recall.recall(RecallRequest("nowhere", "x"))
+    with pytest.raises(CollectionNotFound):
+        await ports.recall.document("nowhere", "x")
+    with pytest.raises(CollectionNotFound):
+        await ports.recall.drop("nowhere")
+
+
+async def test_a_dropped_collection_is_gone(ports: Ports) -> None:
+    await ports.recall.drop("docs")
+    with pytest.raises(CollectionNotFound):
+        await ports.recall.describe("docs")
+    assert [info.name for info in await ports.recall.collections()] == ["empty"]
+
+
+async def test_ranking_keeps_every_candidate_and_scores_the_first(ports: Ports) -> None:
+    given = await candidates(ports, "query words passages server answer")
+    ranked = await ports.rank.rank("start the server", given, depth=2, deadline_ms=None)
+    assert ranked.degraded == ()
+    assert sorted(c.passage.passage_id for c in ranked.candidates) == sorted(c.passage.passage_id for c in given)
+    assert [c.scored_by for c in ranked.candidates] == ["rerank"] * 2 + ["fused"] * (len(given) - 2)
+    assert {c.passage.passage_id for c in ranked.candidates[:2]} == {c.passage.passage_id for c in given[:2]}
+    assert ranked.candidates[2:] == given[2:]
+    for rank, candidate in enumerate(ranked.candidates[:2], start=1):
+        assert candidate.stages["rerank"].rank == rank
+    assert "rerank" in ranked.timings_ms
+
+
+async def test_no_time_for_ranking_leaves_the_order_and_says_so(ports: Ports) -> None:
+    given = await candidates(ports)
+    ranked = await ports.rank.rank("start the server", given, depth=20, deadline_ms=0.0)
+    assert ranked.candidates == given
+    assert ranked.degraded == ("rerank",)
+
+
+async def test_ranking_nothing_is_nothing(ports: Ports) -> None:
+    assert (await ports.rank.rank("x", (), depth=20, deadline_ms=None)).candidates == ()
+
+
+async def test_the_pipeline_has_a_version(ports: Ports) -> None:
+    assert ports.rank.version
+
+
+async def test_parts_are_ready_soon(ports: Ports) -> None:
+    while set((await ports.recall.ready()).values()) != {"ok"}:
+        await asyncio.sleep(0.01)
+    assert set((await ports.rank.ready()).values()) == {"ok"}
+
+
+async def test_many_at_once_get_what_one_gets(ports: Ports) -> None:
+    queries = ["start the server", "query words", "empty answer"] * 5
+    alone = [await candidates(ports, query) for query in queries[:3]]
+    together = await asyncio.gather(*(candidates(ports, query) for query in queries))
+    assert together == alone * 5
+
+
+class NotANumber(FakeReranker):
+    """A reranker whose weights have gone wrong."""
+
+    def score(self, query: str, texts: Sequence[str], deadline: float | None = None) -> NDArray[np.float32]:
+        return np.full(len(texts), math.nan, np.float32)
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["embedded", "http"])
+async def test_scores_that_are_no_numbers_are_no_ranking(far: bool, tmp_path: Path) -> None:
+    write(CollectionStore(tmp_path))
+    recall, rank = embedded_recall(tmp_path), embedded_rank(NotANumber())
+    given = await candidates(Ports(recall, rank))
+    async with AsyncExitStack() as stack:
+        port: RankPort = rank
+        if far:
+            server = stack.enter_context(served(create_rank(rank, Telemetry())))
+            client = RankClient(http_client(server.url, 60))
+            stack.push_async_callback(client.aclose)
+            port = client
+        with pytest.raises(Unavailable, match="no number"):
+            await port.rank("start the server", given, depth=20, deadline_ms=None)
+    await recall.aclose()
+    await rank.aclose()
+
+
+class Slow(FakeReranker):
+    """A reranker that waits until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def score(self, query: str, texts: Sequence[str], deadline: float | None = None) -> NDArray[np.float32]:
+        self.begun.set()
+        self.may_go_on.wait(60)
+        return super().score(query, texts, deadline)
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["embedded", "http"])
+async def test_a_full_queue_refuses_at_once_and_serves_those_inside(far: bool, tmp_path: Path) -> None:
+    write(CollectionStore(tmp_path))
+    slow = Slow()
+    recall, rank = embedded_recall(tmp_path), embedded_rank(slow, queue=1)
+    given = await candidates(Ports(recall, rank))
+    async with AsyncExitStack() as stack:
+        port: RankPort = rank
+        if far:
+            server = stack.enter_context(served(create_rank(rank, Telemetry())))
+            client = RankClient(http_client(server.url, 60))
+            stack.push_async_callback(client.aclose)
+            port = client
+
+        async def ranked() -> None:
+            await port.rank("start the server", given, depth=20, deadline_ms=None)
+
+        running = asyncio.create_task(ranked())
+        await asyncio.to_thread(slow.begun.wait, 60)
+        waiting = asyncio.create_task(ranked())
+        refused: Overloaded | None = None
+        while refused is None:
+            try:
+                # Until the second is in the queue, this one may be let in, and its caller gives up.
+                await asyncio.wait_for(ranked(), 0.2)
+            except TimeoutError:
+                continue
+            except Overloaded as error:
+                refused = error
+        assert refused.stage == "rerank"
+        assert refused.retry_after_ms
+        slow.may_go_on.set()
+        await asyncio.gather(running, waiting)
+    await recall.aclose()
+    await rank.aclose()
+
+
+async def test_nobody_there_is_unavailable_and_then_not_even_asked() -> None:
+    recall = RecallClient(http_client(f"http://127.0.0.1:{free_port()}", 5))
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="does not answer") as refused:
+            await recall.describe("docs")
+        assert refused.value.stage == "recall"
+    assert "does not answer" in (await recall.ready())["recall"]
+    await recall.aclose()
+
+
+async def test_a_service_that_is_too_slow_for_the_deadline_is_unavailable(tmp_path: Path) -> None:
+    write(CollectionStore(tmp_path))
+    slow = Slow()
+    recall, rank = embedded_recall(tmp_path), embedded_rank(slow)
+    given = await candidates(Ports(recall, rank))
+    with served(create_rank(rank, Telemetry())) as server:
+        client = RankClient(http_client(server.url, 60))
+        with pytest.raises(Unavailable):
+            await client.rank("start the server", given, depth=20, deadline_ms=50.0)
+        slow.may_go_on.set()
+        await client.aclose()
+    await recall.aclose()
+    await rank.aclose()
+
+
+async def test_somebody_else_at_the_address_is_unavailable() -> None:
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(other, "127.0.0.1", 0)
+    http: httpx.AsyncClient = http_client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 60)
+    recall = RecallClient(http)
+    with pytest.raises(Unavailable, match="cannot be read"):
+        await recall.describe("docs")
+    assert "something else" in (await recall.ready())["recall"]
+    await recall.aclose()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_an_encoder_that_is_missing_or_still_loads_leaves_the_lexical_channel(tmp_path: Path) -> None:
+    write(CollectionStore(tmp_path))
+    may_load = threading.Event()
+
+    def load(name: str) -> Encoder:
+        may_load.wait(60)
+        return FakeEncoder()
+
+    recall = EmbeddedRecall(
+        CollectionStore(tmp_path), EncoderShelf("fake-encoder", load), "docs", Pool("recall", workers=1, queue=1)
+    )
+    recall.start()
+    early = await recall.recall(RecallRequest("docs", "start the server"))
+    assert early.degraded == ("dense",)
+    assert early.candidates
+    assert (await recall.ready())["encoder"] == "loading"
+    may_load.set()
+    while set((await recall.ready()).values()) != {"ok"}:
+        await asyncio.sleep(0.01)
+    assert (await recall.recall(RecallRequest("docs", "start the server"))).degraded == ()
+    await recall.aclose()
+
+
+async def test_a_new_generation_is_seen_by_the_next_search(tmp_path: Path) -> None:
+    store = CollectionStore(tmp_path)
+    write(store)
+    recall = embedded_recall(tmp_path)
+    before = await recall.describe("docs")
+    write(CollectionStore(tmp_path), "docs", DOCUMENTS[:1])
+    after = (await recall.recall(RecallRequest("docs", "query words"))).info
+    assert after.generation != before.generation
+    assert after.documents == 1
+    await recall.aclose()
