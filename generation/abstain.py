@@ -18,6 +18,10 @@ Scale = Literal["rerank", "dense", "coverage"]
 THRESHOLDS = Path(__file__).with_name("abstention.toml")
 """Written by benchmarks/fit_abstention.py, with the figures of the fit and its date."""
 
+IDF_FLOOR = 1.0
+"""Every term of the question counts at least this much, so that the figure depends little on how many
+candidates there are to count frequencies in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -76,7 +80,7 @@ def coverage(question: str, candidates: Sequence[Candidate]) -> float:
     """
     wanted = set(content_terms(question))
     held = [set(content_terms(candidate.passage.full_text)) for candidate in candidates]
-    weights = TermWeights(held)
+    weights = TermWeights(held, floor=IDF_FLOOR)
     return max((weights.coverage(wanted, terms) for terms in held), default=0.0)
 
 

@@ -136,7 +136,7 @@ class Sources:
     def __init__(self, passages: Sequence[Passage]) -> None:
         self._passages = {number: passage for number, passage in enumerate(passages, 1) if passage.text.strip()}
         self._sentences = {number: _split(passage) for number, passage in self._passages.items()}
-        self._weights = TermWeights(s.terms for found in self._sentences.values() for s in found)
+        self._weights = TermWeights((s.terms for found in self._sentences.values() for s in found), floor=1.0)
 
     def __contains__(self, number: int) -> bool:
         return number in self._passages

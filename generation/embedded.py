@@ -34,7 +34,7 @@ class EmbeddedOptions:
     waiting: int = 3
     """Replies that may wait for the one being made; more are refused."""
     threads: int = 0
-    """Threads of the matrix products; 0 leaves it to torch, which takes every core."""
+    """Threads that read the prompt; 0 takes every core. Writing, which waits for memory, takes half of them."""
     languages: tuple[str, ...] = ()
     """Overrides the languages that the model's files name."""
 
@@ -99,6 +99,11 @@ class EmbeddedModel:
             stop.set()
             job.cancel()
 
+    @property
+    def tokens_written(self) -> int:
+        """By all replies since the model was loaded; what a reply wrote after its consumer left counts too."""
+        return self._loaded.written if self._loaded else 0
+
     async def ready(self) -> str:
         return "ok" if self._loaded is not None else "the model is not loaded yet"
 
@@ -147,17 +152,19 @@ class _Loaded:
     """Weights and tokenizer in memory. ``reply`` is for one thread at a time, ``count`` for any."""
 
     def __init__(self, files: ModelFiles, threads: int) -> None:
+        folder = loadable_folder(files)  # a missing model is told before seconds of imports
+
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        folder = loadable_folder(files)
         self._torch = torch
-        self._threads = threads
+        self._threads = threads or torch.get_num_threads()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         self._model.eval()
+        self.written = 0
         self._head: tuple[list[int], Any] = ([], None)
         """Token ids of the last system text and its keys and values, which need not be computed again."""
 
@@ -167,12 +174,13 @@ class _Loaded:
     def reply(self, messages: tuple[Message, ...], most: int, stop: _Either | threading.Event, emit: Emit) -> Usage:
         """Greedy decoding into ``emit``, at most ``most`` tokens; stops when ``stop`` is set or it begins to repeat."""
         torch = self._torch
-        if self._threads:
-            torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._threads)
         ids = self._ids(messages, ask=True)
         written = _Written(self._tokenizer, emit)
 
         def done(tokens: Any, scores: Any) -> Any:
+            torch.set_num_threads(max(1, self._threads // 2))  # asked after each token, so after the prompt
+            self.written += 1
             over = stop.is_set() or written.repeats()
             return torch.full((tokens.shape[0],), over, dtype=torch.bool)
 

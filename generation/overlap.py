@@ -21,7 +21,7 @@ _ENGLISH_FUNCTION_WORDS = (
 _CHINESE_FUNCTION_WORDS = re.compile(
     "为什么|什么时候|什么样|是什么|有什么|什么|怎么样|怎么|怎样|如何|为何|何时|何地|何人|哪一|哪些|哪个|哪里|哪儿|哪位|哪年|哪"
     "|谁|多少|多久|几个|几|吗|呢|请问|请|是否|能否|可否|以及|或者|因为|所以|但是|然而|而且|并且|于是|其中|之间"
-    "|的|了|是|在|和|与|或|及|对|被|把|从|由|于|为|以|而|也|都|就|还|又|有|个|这|那|它|他|她|们|其|之|等|中|上|下"
+    "|的|了|着|是|在|和|与|或|及|对|被|把|从|由|于|为|以|而|也|都|就|还|又|有|个|这|那|它|他|她|们|其|之|等|中|上|下"
 )
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 
@@ -44,12 +44,14 @@ def numbers(text: str) -> frozenset[str]:
 class TermWeights:
     """Inverse document frequencies over a handful of texts, given as their terms.
 
-    ``weight(t) = ln(1 + (n - df + 0.5) / (df + 0.5))``, as in BM25 (Robertson and Zaragoza, 2009):
-    positive everywhere, highest for a term that no text holds.
+    ``weight(t) = floor + ln(1 + (n - df + 0.5) / (df + 0.5))``, as in BM25 (Robertson and Zaragoza,
+    2009) but for the floor: positive everywhere, highest for a term that no text holds. With few
+    texts the logarithm says little, and a floor keeps it from saying all.
     """
 
-    def __init__(self, texts: Iterable[Collection[str]]) -> None:
+    def __init__(self, texts: Iterable[Collection[str]], floor: float = 0.0) -> None:
         frequency: Counter[str] = Counter()
+        self._floor = floor
         self._texts = 0
         for terms in texts:
             self._texts += 1
@@ -58,7 +60,7 @@ class TermWeights:
 
     def weight(self, term: str) -> float:
         holding = self._frequency[term]
-        return math.log1p((self._texts - holding + 0.5) / (holding + 0.5))
+        return self._floor + math.log1p((self._texts - holding + 0.5) / (holding + 0.5))
 
     def mass(self, terms: Iterable[str]) -> float:
         return sum(map(self.weight, terms))
