@@ -1,0 +1,74 @@
+"""What the OpenAPI document promises, the gateway keeps: requests drawn from it by schemathesis, the same each time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, assume, given, settings
+
+from tests.live import LiveServer, Stage
+from tests.service.conftest import Gateway
+
+pytestmark = pytest.mark.slow  # the library alone takes seconds to import
+
+OPERATIONS = (
+    "POST /v1/search",
+    "POST /v1/answer",
+    "GET /v1/collections",
+    "GET /v1/collections/{collection}",
+    "DELETE /v1/collections/{collection}",
+    "GET /v1/collections/{collection}/documents/{document_id}",
+    "GET /livez",
+    "GET /readyz",
+    "GET /metrics",
+)
+
+BOUNDED = settings(
+    max_examples=20, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture
+def operations(stage: tuple[Stage, LiveServer, object]) -> dict[str, Any]:
+    on, server, _ = stage
+    on.app = Gateway().app
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    found = [result.ok() for result in schema.get_all_operations()]
+    return {operation.label: operation for operation in found}
+
+
+def test_these_are_all_the_operations(operations: dict[str, Any]) -> None:
+    assert sorted(operations) == sorted(OPERATIONS)
+
+
+def beyond_the_schema(case: Any) -> bool:
+    """What no schema can say: a cursor must be one that was given out, and one channel must count."""
+    body = case.body if isinstance(case.body, dict) else {}
+    ranking = body.get("ranking")
+    fusion = ranking.get("fusion") if isinstance(ranking, dict) else None
+    weights = fusion.get("weights") if isinstance(fusion, dict) else None
+    silent = isinstance(weights, dict) and len(weights) == 2 and not any(weights.values())
+    return body.get("cursor") is not None or silent
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_what_the_document_allows_is_answered_as_it_says(operations: dict[str, Any], label: str) -> None:
+    @given(case=operations[label].as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE))
+    @BOUNDED
+    def answered(case: Any) -> None:
+        assume(not beyond_the_schema(case))
+        case.call_and_validate(timeout=60)
+
+    answered()
+
+
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if "{" in label or label.startswith("POST")])
+def test_what_the_document_forbids_is_refused_as_it_says(operations: dict[str, Any], label: str) -> None:
+    @given(case=operations[label].as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE))
+    @BOUNDED
+    def refused(case: Any) -> None:
+        case.call_and_validate(timeout=60)
+
+    refused()
