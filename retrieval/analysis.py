@@ -55,7 +55,8 @@ def analyse(text: str) -> list[str]:
     given whole and in parts, so that either finds it: ``max_length``, ``maxLength`` and
     ``max-length`` all give ``maxlength max length``; ``os.path`` gives ``os.path os path``;
     ``--dry-run`` gives ``--dry-run dryrun dri run``. Chinese gives jieba's words and, beside
-    them, the bigrams that are not words already. Full-width forms and accents are folded.
+    them, every bigram, so that a word of two characters counts twice and a cut that went wrong
+    costs little. Full-width forms and accents are folded.
     """
     terms: list[str] = []
     for token in _TOKEN.findall(_folded(text)):
@@ -142,10 +143,8 @@ def _add_han(run: str, terms: list[str]) -> None:
     if len(run) == 1:
         terms.append(run)
         return
-    words = _segmenter().cut(run)
-    known = set(words)
-    terms.extend(words)
-    terms.extend(pair for pair in _bigrams(run) if pair not in known)
+    terms.extend(_segmenter().cut(run))
+    terms.extend(_bigrams(run))
 
 
 def _bigrams(run: str) -> list[str]:

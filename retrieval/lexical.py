@@ -15,7 +15,7 @@ from retrieval.analysis import analyse
 from retrieval.errors import IndexUnreadable
 from retrieval.types import Hits
 
-FIELDS = {"title": 0.3, "headings": 0.3, "body": 1.0}
+FIELDS = {"title": 0.4, "headings": 0.4, "body": 1.0}
 """Fields and their weights. The body holds title and headings too, so that a passage is found by words of
 which one stands in its heading and one in its text; the weights of the other two come on top."""
 
