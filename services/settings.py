@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,6 +235,18 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
 def environment() -> dict[str, str]:
     """A copy of this process's variables, for those who load settings or start children."""
     return dict(os.environ)
+
+
+def keep_to_ourselves() -> None:
+    """Keep libraries from reporting to their makers, in this process and its children; before they load.
+
+    onnxruntime and OpenVINO do by default: at import they write an identifier below the user's home
+    and send events.
+    """
+    for name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        os.environ.setdefault(name, "1")
+    # OpenVINO asks no variable, but does without its reporter where that cannot be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def known() -> dict[str, Known]:

@@ -7,7 +7,9 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
-from services.settings import environment
+from services.settings import environment, keep_to_ourselves
+
+keep_to_ourselves()
 
 hypothesis.settings.register_profile(
     "riddle",

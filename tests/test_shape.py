@@ -218,3 +218,14 @@ def test_help_loads_no_heavy_library() -> None:
         print([name for name in {heavy!r} if name in sys.modules])"""
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"
+
+
+def test_no_library_writes_outside_or_reports_to_its_maker(tmp_path: Path) -> None:
+    """onnxruntime and OpenVINO leave an identifier below the home folder, and send events, unless told not to."""
+    code = """if True:
+        from pathlib import Path
+        from services.commands.common import load_settings
+        load_settings(Path("home"), None)
+        import onnxruntime, openvino, tokenizers, tantivy, hnswlib"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"HOME": str(tmp_path)}, check=True)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []

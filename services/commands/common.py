@@ -41,8 +41,9 @@ def load_settings(home: Path | None, config: Path | None, flags: Mapping[str, ob
 
 def load_all(home: Path | None, config: Path | None, flags: Mapping[str, object] | None = None) -> Loaded:
     """The same, with the origin of each value."""
-    from services.settings import environment, load
+    from services.settings import environment, keep_to_ourselves, load
 
+    keep_to_ourselves()
     return load(config, environment(), {"home": home, **(flags or {})})
 
 
