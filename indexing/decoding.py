@@ -31,13 +31,24 @@ _MAGIC = (
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"\A---\s*\n(?:.*\n)*?---\s*\n")
 _MD_HEADING = re.compile(r"(?:\A|\n[ \t]*\n)#{1,6} +\S[^\n]*(?=\n[ \t]*\n|\n?\Z|\n[^#\n])")
-_MD_FENCE = re.compile(r"^ {0,3}(```|~~~)[^`\n]*$", re.MULTILINE)
+_MD_FENCE = re.compile(r"^ {0,3}```[^`\n]*$", re.MULTILINE)
 _MD_LINK = re.compile(r"!?\[[^\]\n]+\]\((?:https?://|/|\.|#|[\w-]+[./])[^)\s]*\)")
 _MD_TABLE = re.compile(r"^ *\|?(?: *:?-{3,}:? *\|)+(?: *:?-{3,}:?)? *\|?$", re.MULTILINE)
+_MD_SHORTCODE = re.compile(r"\{\{[<%] ?/?\w")
+_MD_STRONG = re.compile(r"\*\*[^\s*][^*\n]*\*\*")
+_CODE_START = re.compile(
+    r"\A\s*(?:def|class|import|from|async|public|func|function|package|@\w+|#include|#!)\b[^\n]*[\w:;{)>]\n"
+)
+_ASCIIDOC = re.compile(
+    r"^(?:\[(?:verse|source|listing|quote|NOTE|TIP)\b[^\]\n]*\]|\[\[[\w-]+\]\]|include::\S+\[.*)$|\blinkgit:\w",
+    re.MULTILINE,
+)
 _RST_DIRECTIVE = re.compile(r"^[ \t]*\.\. +(?:\|[^|\n]+\| +)?[A-Za-z][\w:+.-]*::(?:\s|$)", re.MULTILINE)
 _RST_LABEL = re.compile(r"^[ \t]*\.\. +_[^\n:]+:", re.MULTILINE)
 _RST_ROLE = re.compile(r":[A-Za-z][\w:+.-]*:`[^`\n]")
 _RST_UNDERLINE = re.compile(r"^(?P<title>\S[^\n]*)\n(?P<line>([=\-`:'\"~^_*+#<>.])\3{2,})[ \t]*$", re.MULTILINE)
+_RST_LITERAL = re.compile(r"(?<!`)``[^`\s][^`\n]*``(?!`)")
+_RST_OVERLINE = re.compile(r"^([=\-~^*#])\1{3,}\n\s?\S[^\n]*\n\1{4,}$", re.MULTILINE)
 _RST_BLOCK = re.compile(r"::[ \t]*\n[ \t]*\n[ \t]+\S")
 _HTML_START = re.compile(
     r"\A\s*(?:<!--.*?-->\s*)*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
@@ -103,20 +114,30 @@ def text_format(text: str) -> TextFormat:
     like headings, so one sign alone decides nothing but HTML's own beginning.
     """
     head = text[:200_000]
-    if _HTML_START.match(head) or len(_HTML_CLOSE.findall(head)) >= 3:
+    if _HTML_START.match(head):
         return "html"
+    if _CODE_START.match(head) or _ASCIIDOC.search(head):
+        return "plain"
     rst = _rst_signs(head)
     markdown = _markdown_signs(head)
     if rst >= 2 and rst >= markdown:
         return "rst"
-    return "markdown" if markdown >= 2 else "plain"
+    if markdown >= 2:
+        return "markdown"
+    # Pages about the web quote HTML; a piece of HTML begins with a tag, or is full of them.
+    closed = len(_HTML_CLOSE.findall(head))
+    if (closed and head.lstrip().startswith("<")) or closed >= max(3, len(head) / 400):
+        return "html"
+    return "plain"
 
 
 def _rst_signs(text: str) -> int:
     own = len(_RST_DIRECTIVE.findall(text)) + len(_RST_LABEL.findall(text)) + len(_RST_ROLE.findall(text))
+    titles = sum(1 for match in _RST_UNDERLINE.finditer(text) if underlines(match["title"], match["line"]))
+    if not own and titles and (_RST_LITERAL.search(text) or _RST_OVERLINE.search(text)):
+        own = 1
     if not own:
         return 0
-    titles = sum(1 for match in _RST_UNDERLINE.finditer(text) if underlines(match["title"], match["line"]))
     return own + min(titles, 2) + min(len(_RST_BLOCK.findall(text)), 2)
 
 
@@ -125,7 +146,8 @@ def _markdown_signs(text: str) -> int:
     signs = len(headings) + (1 if headings and text.lstrip().startswith("#") else 0)
     signs += min(len(_MD_FENCE.findall(text)) // 2, 3) + min(len(_MD_LINK.findall(text)), 3)
     signs += min(len(_MD_TABLE.findall(text)), 2)
-    return signs + (2 if _FRONT_MATTER.match(text) else 0)
+    signs += 2 if _FRONT_MATTER.match(text) or _MD_SHORTCODE.search(text) else 0
+    return signs + (1 if _MD_STRONG.search(text) else 0)
 
 
 def underlines(title: str, line: str) -> bool:

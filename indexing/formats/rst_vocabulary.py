@@ -100,13 +100,14 @@ class Dropped(_Lenient):
 
 
 class Code(_Lenient):
-    """Content as it stands; the argument is a language, or for a few the code itself."""
+    """Content as it stands, under its caption; the argument is a language, or for a few the code itself."""
 
     def run(self) -> list[Any]:
         lines = list(self.content)
         if not lines and self.argument():
             lines = self.argument().splitlines()
-        return [nodes.literal_block("\n".join(lines), "\n".join(lines))] if lines else []
+        caption = self.nested([self.options["caption"]]) if self.options.get("caption") else []
+        return [*caption, nodes.literal_block("\n".join(lines), "\n".join(lines))] if lines else []
 
 
 class Version(_Lenient):

@@ -63,6 +63,7 @@ After the class.
 
 .. code-block:: console
    :linenos:
+   :caption: In ``/bin``
 
    $ pump --start
 
@@ -98,7 +99,13 @@ def test_restructuredtext_keeps_its_content_and_loses_its_markup() -> None:
     )
     for mark in ("::", ":ref:", "``", "toctree", ":orphan:", "linenos", "_pumps", ":option:"):
         assert mark not in document.text.replace("pump.start()", "")
-    for kept in ("Note: Mind the pressure.", "New in version 3.2: The hand pump.", "Kept content.", "argument words"):
+    for kept in (
+        "Note: Mind the pressure.",
+        "New in version 3.2: The hand pump.",
+        "Kept content.",
+        "argument words",
+        "In /bin",
+    ):
         assert kept in texts(document)
 
 
@@ -269,6 +276,11 @@ def test_plain_text_stays_as_it_is_but_for_underlined_headings() -> None:
         ("def f():\n    # a comment\n    return 1\n\n# another\n\nx = 1", "plain"),
         ("#!/bin/sh\n# set up\nrun\n# clean up\nrm x", "plain"),
         ("NAME\n----\ngit - x\n\n----\ncode\n----\nlinkgit:git-add[1]", "plain"),
+        ("======\nPump\n======\n\nUse ``run``.", "rst"),
+        ("Pump(1)\n=======\n\n[verse]\n``run'' it, see linkgit:git-x[1].\n\nOPTIONS\n~~~~~~~\n\nA\n~~~\n", "plain"),
+        ('def f():\n    """See :class:`X`.\n\n    .. note:: y\n    """\n', "plain"),
+        ("Use the {{< glossary_tooltip term_id='x' >}}.", "markdown"),
+        ("Tag\n===\n\n.. code-block:: html\n\n   <p>a</p><p>b</p><p>c</p>\n", "rst"),
         ("#include <stdio.h>\nint main() {}", "plain"),
         ("a < b && c > d\nmore", "plain"),
     ],
