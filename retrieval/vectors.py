@@ -14,7 +14,8 @@ from retrieval.errors import DiskFull, IndexUnreadable, InvalidRequest
 from retrieval.types import Hits, Vectors
 
 FLAT_BELOW = 5000
-"""``auto`` searches exactly below this many passages; see BENCHMARKS.md for the crossing."""
+"""``auto`` searches exactly below this many passages. Measured at 384 dimensions, one thread of an EPYC, depth 100:
+5,000 take 0.3 ms exactly and 0.7 over the graph, 10,000 take 1.6 and 0.6, and the graph 6 s to build."""
 
 GRAPH = "graph.hnsw"
 
