@@ -105,7 +105,9 @@ export class Answer {
   render() {
     if (this.state === "idle") return;
     this.root.dataset.state = this.state;
-    this.prose = el("div", { class: "prose", "aria-live": "polite", "aria-busy": `${this.running}` });
+    // an abstention says so in its own words: they are shown as what they are, not as an answer
+    const kind = this.final?.abstained ? "prose abstained" : "prose";
+    this.prose = el("div", { class: kind, "aria-live": "polite", "aria-busy": `${this.running}` });
     this.list = el("div", { class: "sources-box" });
     this.root.replaceChildren(
       el("header", {}, el("h2", { id: "answer-title" }, t("answer")), this.engine(), this.button()),
@@ -137,7 +139,6 @@ export class Answer {
     const found = [];
     if (this.state === "stopped") found.push(el("p", { class: "notice" }, t("stopped")));
     if (this.problem) found.push(el("p", { class: "notice bad", role: "alert" }, failure(this.problem)));
-    if (this.final?.abstained) found.push(el("p", { class: "notice abstained" }, t("abstained")));
     const known = this.results.response?.degraded ?? [];
     const degraded = (this.final?.degraded ?? []).filter((part) => !known.includes(part));
     if (degraded.length) {

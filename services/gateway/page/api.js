@@ -61,15 +61,15 @@ export async function* stream(path, body, signal) {
       const { done, value } = await reader.read().catch((error) => {
         throw error.name === "AbortError" ? error : unreachable();
       });
-      if (done) return;
-      // a lone CR at the end may be half of a CRLF: it is looked at with the next block
-      waiting = (waiting + value).replace(/\r\n|\r(?!$)/g, "\n");
+      // a CR at the end may be half of a CRLF: unless nothing follows, it is looked at with the next block
+      waiting = done ? waiting.replace(/\r/g, "\n") : (waiting + value).replace(/\r\n|\r(?!$)/g, "\n");
       const blocks = waiting.split("\n\n");
       waiting = blocks.pop();
       for (const block of blocks) {
         const event = parsed(block);
         if (event) yield event;
       }
+      if (done) return;
     }
   } finally {
     reader.cancel().catch(() => {});

@@ -193,6 +193,7 @@ function listen() {
   byId("theme").addEventListener("click", nextTheme);
   addEventListener("keydown", onKey);
   addEventListener("popstate", followAddress);
+  addEventListener("pagehide", () => answer.stop()); // a page kept for going back would go on listening
 }
 
 onLanguage(() => {
@@ -211,7 +212,7 @@ translate(document);
 showLanguage();
 showTheme();
 await loadCollections();
-panel.load();
+await panel.load();
 followAddress();
 if (document.body.dataset.view === "start") byId("query").focus();
 document.documentElement.dataset.ready = "true";

@@ -27,8 +27,8 @@ export class Panel {
     try {
       const { jobs, limits } = await request("/v1/jobs");
       this.limits = limits;
-      this.cards = jobs.slice(0, 5).map((job) => this.card(job));
-      this.render();
+      this.cards = [...this.cards, ...jobs.slice(0, 5).map((job) => this.card(job))];
+      this.renderBuilds();
       this.badge();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -61,11 +61,15 @@ export class Panel {
       over(false);
       this.stage(await dropped(event.dataTransfer));
     });
+    this.dialog.addEventListener("close", () => byId("add").focus());
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
   }
 
   open() {
-    if (!this.dialog.open) this.dialog.showModal();
+    if (this.dialog.open) return;
+    // Chromium gives the focus back to a text field so that what is typed next is lost: hand back none, and set it
+    document.activeElement?.blur();
+    this.dialog.showModal();
   }
 
   /** Put files beside those gathered already; one of the same path is replaced. */
@@ -91,7 +95,8 @@ export class Panel {
   }
 
   render() {
-    this.list = el("ul", { class: "jobs" }, this.cards.map((card) => card.node));
+    this.builds = el("section", { class: "builds" });
+    this.renderBuilds();
     this.dialog.replaceChildren(
       el(
         "header",
@@ -105,8 +110,13 @@ export class Panel {
       ),
       this.zone(),
       this.files.length ? this.form() : "",
-      el("section", { class: "builds", hidden: !this.cards.length }, el("h3", {}, t("builds")), this.list),
+      this.builds,
     );
+  }
+
+  renderBuilds() {
+    this.builds.hidden = !this.cards.length;
+    this.builds.replaceChildren(el("h3", {}, t("builds")), el("ul", { class: "jobs" }, this.cards.map((card) => card.node)));
   }
 
   zone() {

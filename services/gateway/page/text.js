@@ -26,7 +26,8 @@ const STOP_HAN = new Set(
     " ",
   ),
 );
-const WORD = /[\p{L}\p{M}\p{N}_]+/gu;
+const WORD = /[\p{L}\p{M}\p{N}]+/gu;
+const CAMEL = /\p{Lu}+(?=\p{Lu}\p{Ll})|\p{Lu}?\p{Ll}+|\p{Lu}+|\p{N}+/gu;
 const HAN = /\p{Script=Han}+/gu;
 
 /** Near enough to what the index does that a mark stands where a word matched: endings off, case folded. */
@@ -61,9 +62,22 @@ function hanWords(run) {
   return pairs.length ? pairs : [run];
 }
 
+/** A word, and its parts when it is written like maxLength; the index knows both. */
+function withParts(match) {
+  const word = match[0];
+  const found = [{ word, start: match.index, end: match.index + word.length }];
+  if (/\p{Ll}\p{Lu}|\p{Lu}{2}\p{Ll}/u.test(word)) {
+    for (const part of word.matchAll(CAMEL)) {
+      const start = match.index + part.index;
+      found.push({ word: part[0], start, end: start + part[0].length });
+    }
+  }
+  return found;
+}
+
 /** What to mark for a query: stems of its telling words, and its Han words as they stand. */
 export function terms(query) {
-  const plain = query.replace(HAN, " ").match(WORD) ?? [];
+  const plain = [...query.replace(HAN, " ").matchAll(WORD)].flatMap(withParts).map((each) => each.word);
   const telling = plain.filter((word) => !STOP.has(word.toLowerCase()));
   const han = (query.match(HAN) ?? []).flatMap(hanWords);
   return { stems: new Set((telling.length || han.length ? telling : plain).map(stem)), han: [...new Set(han)] };
@@ -73,8 +87,8 @@ export function terms(query) {
 export function matches(text, { stems, han }) {
   const found = [];
   if (stems.size) {
-    for (const match of text.matchAll(WORD)) {
-      if (stems.has(stem(match[0]))) found.push([match.index, match.index + match[0].length]);
+    for (const { word, start, end } of [...text.matchAll(WORD)].flatMap(withParts)) {
+      if (stems.has(stem(word))) found.push([start, end]);
     }
   }
   for (const word of han) {
@@ -82,14 +96,15 @@ export function matches(text, { stems, han }) {
       found.push([at, at + word.length]);
     }
   }
-  return merged(found);
+  return merged(text, found);
 }
 
-function merged(ranges) {
+/** In order and without overlaps; the parts of one name, as select_related, become one. */
+function merged(text, ranges) {
   const joined = [];
   for (const [start, end] of ranges.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
     const last = joined.at(-1);
-    if (last && start <= last[1]) last[1] = Math.max(last[1], end);
+    if (last && (start <= last[1] || (start === last[1] + 1 && /[_.-]/.test(text[last[1]])))) last[1] = Math.max(last[1], end);
     else joined.push([start, end]);
   }
   return joined;
