@@ -230,6 +230,7 @@ def _jobs(settings: Settings, encoders: EncoderShelf) -> APIRouter:
             encoder=encoders.wait(encoder_of(store, collection, settings)),
             work=builds_folder(settings.home),
             chunk=settings.chunk,
+            settings=settings.build,
             progress=progress,
             cancel=cancel,
         )

@@ -63,6 +63,8 @@ def encoder_named(name: str, settings: Settings) -> Encoder:
     for an embedding server. With ``services.embed_url`` set, the model that the settings name is
     asked of that service. Raises ModelMissing, InvalidRequest, or Unavailable when a server is away.
     """
+    if not name:
+        raise InvalidRequest("models.encoder is empty: name the model that collections are to be built with")
     kind, found, rest = name.partition(":")
     if found and kind in _SERVERS:
         return _server(_SERVERS[kind], name, rest, settings.services.timeout_s)

@@ -15,6 +15,8 @@ from typing import TypeVar
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.server import listen
+
 T = TypeVar("T")
 
 PATIENCE_S = 60.0
@@ -25,8 +27,7 @@ class LiveServer:
     """An application behind a real socket, with an event loop of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket = listen("127.0.0.1", 0)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = uvicorn.Server(
