@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.batching import token_batches
 from retrieval.errors import InvalidRequest, ModelMissing
-from retrieval.graphs import Graph, best_runtime, cpu_flags, open_graph
+from retrieval.graphs import Engine, best_runtime, cpu_flags, open_engine
 from retrieval.models import ModelFiles
 from retrieval.remote_encoders import Transport, remote_encoder
 from retrieval.tokens import Tokenizer, model_inputs
@@ -19,9 +19,6 @@ from retrieval.types import Encoder, EncoderSpec, Role, Vectors
 __all__ = ["GraphEncoder", "Runtime", "Transport", "open_encoder", "remote_encoder", "spec_of"]
 
 Runtime = Literal["auto", "onnxruntime", "openvino", "sentence-transformers"]
-
-BATCH_TOKENS = 2048
-"""Tokens in one batch, padding included."""
 
 SINGLE_TOKENS = 128
 """Up to so many tokens in all, a call is a query rather than a batch of passages."""
@@ -62,18 +59,18 @@ def open_encoder(files: ModelFiles, *, runtime: Runtime = "auto", threads: int =
         )
     tokenizer = Tokenizer(files.tokenizer)
     if runtime != "auto":
-        both = open_graph(graph, runtime, threads)
+        both = open_engine(graph, runtime, threads)
         return GraphEncoder(spec, tokenizer, both, both, files.pooling)
-    single = open_graph(graph, "onnxruntime", threads)
+    single = open_engine(graph, "onnxruntime", threads)
     batched = best_runtime(cpu_flags())
-    bulk = single if batched == "onnxruntime" else open_graph(graph, batched, threads)
+    bulk = single if batched == "onnxruntime" else open_engine(graph, batched, threads)
     return GraphEncoder(spec, tokenizer, single, bulk, files.pooling)
 
 
 class GraphEncoder:
     """An encoder whose transformer is a graph: tokenise, batch by length, run, pool, normalise."""
 
-    def __init__(self, spec: EncoderSpec, tokenizer: Tokenizer, single: Graph, bulk: Graph, pooling: str) -> None:
+    def __init__(self, spec: EncoderSpec, tokenizer: Tokenizer, single: Engine, bulk: Engine, pooling: str) -> None:
         self._spec = spec
         self._tokenizer = tokenizer
         self._single = single
@@ -89,16 +86,19 @@ class GraphEncoder:
         encoded = self._tokenizer.encode([prefix + text for text in texts], self._spec.max_tokens)
         vectors: Vectors = np.zeros((len(texts), self._spec.dimension), np.float32)
         lengths = [len(each) for each in encoded]
-        graph = self._single if sum(lengths) <= SINGLE_TOKENS else self._bulk
-        for batch in token_batches(lengths, BATCH_TOKENS):
+        engine = self._single if sum(lengths) <= SINGLE_TOKENS else self._bulk
+
+        def fill(batch: list[int]) -> None:
             inputs = model_inputs([encoded[row] for row in batch])
-            hidden = graph.run(inputs)
+            hidden = engine.graph.run(inputs)
             if hidden.shape[-1] != self._spec.dimension:
                 raise ModelMissing(
                     f"{self._spec.name} gives {hidden.shape[-1]} dimensions where its folder says "
                     f"{self._spec.dimension}: riddle models verify {self._spec.name}"
                 )
             vectors[batch] = unit(self._pool(hidden, inputs["attention_mask"]))
+
+        engine.lanes.run(fill, token_batches(lengths, engine.batch_tokens))
         return vectors
 
 

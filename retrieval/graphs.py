@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval.batching import Tokens
 from retrieval.errors import ModelMissing
+from retrieval.lanes import Lanes
 
 GraphRuntime = Literal["onnxruntime", "openvino"]
 
@@ -45,35 +47,49 @@ def cpu_flags(info: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 def best_runtime(flags: frozenset[str]) -> GraphRuntime:
     """What runs a dynamically quantised graph fastest in batches on a processor with these instruction sets.
 
-    With AMX, OpenVINO on bf16 is more than twice as fast as onnxruntime's int8 (636 against 1,380 ms for
-    100 pairs). Without, onnxruntime's int8 is 1.5 times as fast as OpenVINO on fp32 (1,512 against
-    2,316 ms for 20 pairs of 170 tokens, one thread, AVX2). DECISIONS.md has the table.
+    With AMX, OpenVINO on bf16 was more than twice as fast as onnxruntime's int8 (636 against 1,380 ms for
+    100 pairs on two cores, as the project's notes have it). On AVX2, onnxruntime's int8 took 1.5 times
+    less than OpenVINO on fp32 (1.5 against 2.3 s of one thread for 20 pairs of 170 tokens).
     """
     return "openvino" if {"amx_tile", "amx_bf16"} <= flags else "onnxruntime"
 
 
-def open_graph(path: Path, runtime: GraphRuntime, threads: int) -> Graph:
-    """Load an ONNX file. ``threads`` of 0 means one for each core. Raises ModelMissing when it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A graph and how to feed it: ``lanes`` batches at a time, each of about ``batch_tokens`` tokens."""
+
+    graph: Graph
+    lanes: Lanes
+    batch_tokens: int
+
+
+def open_engine(path: Path, runtime: GraphRuntime, threads: int) -> Engine:
+    """Load an ONNX file. ``threads`` of 0 means one for each core. Raises ModelMissing when it cannot be read.
+
+    onnxruntime gets small batches, one thread each, several at a time: on AVX2 two threads inside one
+    batch cost a tenth more processor time than two batches side by side, threads that spin half as
+    much again, and a token costs least in a batch of one (376 us against 404 in a batch of ten).
+    OpenVINO gets large batches and spreads each over its own threads.
+    """
+    threads = threads or cores()
     if runtime == "openvino":
         from retrieval.openvino_graph import OpenVinoGraph
 
-        return OpenVinoGraph(path, threads or cores())
-    return OnnxGraph(path, threads or cores())
+        return Engine(OpenVinoGraph(path, threads), Lanes(1), 2048)
+    return Engine(OnnxGraph(path), Lanes(threads), 512)
 
 
 class OnnxGraph:
-    """onnxruntime on the CPU. Sessions may be run by several threads at once."""
+    """onnxruntime on the CPU, in the caller's thread alone. Several threads may run one session at once."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path) -> None:
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads that spin while they wait take the cores from the event loop and from other queries.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
