@@ -16,8 +16,9 @@ from indexing.chunking import ChunkSettings
 from indexing.formats.ocr import Recognise, tesseract
 from indexing.items import count_items, read_items
 from indexing.ledger import Finished, Ledger, OpenFile, open_file
-from indexing.partitions import BuildSettings, Maker, id_hashes, partitions, superseded
+from indexing.partitions import Maker, id_hashes, partitions, superseded
 from indexing.progress import Meter, Progress
+from indexing.settings import BuildSettings
 from indexing.sources import Plan, Rejected, Source, plan
 from retrieval.collection import CollectionStore, Generation, IndexSettings, Part, write_generation
 from retrieval.durable import disk_full_said_plainly, exclusive

@@ -98,7 +98,7 @@ def _document(file: SourceFile) -> Item | Rejected:
         if size > MAX_FILE_BYTES:
             return Rejected(file.name, f"{size >> 20} MiB; the limit for a document is {MAX_FILE_BYTES >> 20} MiB")
         data = file.path.read_bytes()
-        links = file.references.used_by(file.name, data) if file.references is not None else ()
+        links = file.references.used_by(file.page, data) if file.references is not None else ()
         return Item(file.name, file.name, data, file.format, links=links)
     except OSError as error:
         return Rejected(file.name, f"cannot be read ({error.strerror or error})")

@@ -15,30 +15,16 @@ from indexing.embedding import embed
 from indexing.formats.ocr import Recognise
 from indexing.items import Item, convert_item
 from indexing.ledger import Finished
+from indexing.settings import BuildSettings
 from indexing.sources import Rejected
 from retrieval.collection import Part
 from retrieval.errors import SourceUnreadable
 from retrieval.types import Chunk, Document, Encoder, passage_text
 
+__all__ = ["BuildSettings", "Maker", "id_hashes", "partitions", "superseded"]
+
 LEDGER_VERSION = "1"
 """Changes with the files that a finished partition consists of."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuildSettings:
-    """How a build divides its work; none of it changes what is built."""
-
-    partition_documents: int = 256
-    """Most documents of one partition; what a killed build may lose is one partition."""
-    partition_bytes: int = 1 << 20
-    """Bytes of sources, before conversion, after which a partition is closed."""
-    batch_tokens: int = 8192
-    """Estimated tokens, padding included, that the encoder gets at once."""
-
-    def __post_init__(self) -> None:
-        for name in ("partition_documents", "partition_bytes", "batch_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"build.{name} must be at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -45,10 +46,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source. ``name`` is its path within the folder given: a document's id, the origin of rows."""
+    """One file of a source. ``name`` is a document's id, and the origin of rows: the path within the folder given.
+
+    ``page`` is that path even where ``name`` had to be told apart from another source's.
+    """
 
     path: Path
     name: str
+    page: str
     kind: Literal["document", "jsonl", "csv", "parquet"]
     format: Forced | None
     fields: FieldMap
@@ -74,7 +79,8 @@ def plan(sources: Sequence[Source | Path]) -> Plan:
     """List what there is to read. Raises InvalidRequest for a source that is not there.
 
     Hidden files and folders are passed over. A folder with ``corpus.jsonl`` is a BEIR set: its corpus
-    is read, its queries and judgements are not.
+    is read, its queries and judgements are not. A file that several sources hold is read once; different
+    files of one name in several sources have the name of their source in front of it.
     """
     files: list[SourceFile] = []
     rejected: list[Rejected] = []
@@ -85,14 +91,15 @@ def plan(sources: Sequence[Source | Path]) -> Plan:
             _walk(source, files, rejected)
         else:
             name = _printable(source.path.name)
-            files.append(SourceFile(source.path, name, _row_kind(name) or "document", source.format, source.fields))
-    return Plan(tuple(files), tuple(rejected))
+            kind = _row_kind(name) or "document"
+            files.append(SourceFile(source.path, name, name, kind, source.format, source.fields))
+    return Plan(tuple(_distinct(files) if len(chosen) > 1 else files), tuple(rejected))
 
 
 def _walk(source: Source, files: list[SourceFile], rejected: list[Rejected]) -> None:
     corpus = next((source.path / name for name in _CORPUS if (source.path / name).is_file()), None)
     if corpus is not None:
-        files.append(SourceFile(corpus, corpus.name, "jsonl", source.format or "plain", source.fields))
+        files.append(SourceFile(corpus, corpus.name, corpus.name, "jsonl", source.format or "plain", source.fields))
         return
     begins = len(files)
     for folder, subfolders, names in os.walk(source.path):
@@ -104,11 +111,24 @@ def _walk(source: Source, files: list[SourceFile], rejected: list[Rejected]) -> 
             name = _printable(path.relative_to(source.path).as_posix())
             rows = _row_kind(file_name)
             if rows or PurePath(file_name).suffix.lower() in SUFFIXES:
-                files.append(SourceFile(path, name, rows or "document", source.format, source.fields))
+                files.append(SourceFile(path, name, name, rows or "document", source.format, source.fields))
             else:
                 rejected.append(Rejected(name, _unsupported(file_name)))
     references = CrossReferences((file.name, file.path) for file in files[begins:])
     files[begins:] = [replace(file, references=references) for file in files[begins:]]
+
+
+def _distinct(files: Sequence[SourceFile]) -> list[SourceFile]:
+    """Each file once, the last time it is named; names that several files share with their source's name in front."""
+    once = list({file.path.resolve(): file for file in files}.values())
+    shared = Counter(file.name for file in once)
+    return [replace(file, name=f"{_origin(file)}/{file.name}") if shared[file.name] > 1 else file for file in once]
+
+
+def _origin(file: SourceFile) -> str:
+    """The name of the folder that ``file.page`` counts from."""
+    path = file.path.resolve()
+    return _printable(path.parents[len(PurePath(file.page).parts) - 1].name)
 
 
 def _row_kind(name: str) -> Literal["jsonl", "csv", "parquet"] | None:

@@ -54,7 +54,7 @@ def build(
     from indexing.sources import require
     from retrieval.collection import CollectionStore
     from retrieval.errors import CollectionNotFound, IndexUnreadable
-    from services.bootstrap import builds_folder, collections_folder
+    from services.bootstrap import builds_folder, collections_folder, encoder_of
     from services.encoders import encoder_named
 
     settings = load_settings(home, config)
@@ -64,14 +64,16 @@ def build(
     require(sources)
     with suppress(CollectionNotFound, IndexUnreadable):  # a bad name is found before the encoder is loaded
         store.info(name)
+    encoder = settings.models.encoder if replace else encoder_of(store, name, settings)
     with _progress_bar(quiet=json) as show:
         summary = run_build(
             [Source(path, forced, fields) for path in sources],
             name,
             store=store,
-            encoder=encoder_named(settings.models.encoder, settings),
+            encoder=encoder_named(encoder, settings),
             work=builds_folder(settings.home),
             chunk=settings.chunk,
+            settings=settings.build,
             replace=replace,
             progress=show,
         )

@@ -83,6 +83,18 @@ def test_names_that_are_not_utf8_become_ids_that_are(tmp_path: Path) -> None:
     assert [each.document_id for each in read(tmp_path)[0]] == ["caf\ufffd.txt"]
 
 
+def test_files_of_one_name_in_several_sources_are_kept_apart_and_the_same_file_is_read_once(tmp_path: Path) -> None:
+    for name in ("one/index.md", "two/index.md", "two/more.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    documents, _ = read(tmp_path / "one", tmp_path / "two", tmp_path / "two/more.md", tmp_path / "one")
+    assert {each.document_id: each.text for each in documents} == {
+        "one/index.md": "one/index.md",
+        "two/index.md": "two/index.md",
+        "more.md": "two/more.md",
+    }
+
+
 def test_a_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="no such file or folder"):
         plan([tmp_path / "gone"])
