@@ -223,14 +223,17 @@ async def _on_unforeseen(request: Request, error: Exception) -> Response:
     request_id = request_id_of(request)
     detail = f"something went wrong that should not have; the server's log has it under {request_id}"
     log.error("%s %s failed, request %s: %s", request.method, request.url.path, request_id, type(error).__name__)
-    return problem_response(plain_problem("internal", detail, request_id), {"X-Request-ID": request_id})
+    # The server hangs up after such an error; a client that is told so does not use the connection again.
+    headers = {"X-Request-ID": request_id, "Connection": "close"}
+    return problem_response(plain_problem("internal", detail, request_id), headers)
 
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "model": Problem, "content": {PROBLEM_TYPE: {}}}
     for status, description in (
         (400, "The bytes are not what they claim to be"),
-        (404, "Unknown collection or document"),
+        (403, "Sent by a page of another site"),
+        (404, "Unknown collection, document or job"),
         (409, "The cursor belongs to a state that has passed"),
         (413, "Over the limit on the body's size"),
         (415, "Not JSON"),

@@ -88,7 +88,7 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
     app.include_router(_asking(search, Answers(parts.answerer, parts.telemetry)))
     app.include_router(_collections(parts.recall, settings.search.default_collection))
     if parts.jobs is not None:
-        app.include_router(parts.jobs)
+        app.include_router(parts.jobs, responses=PROBLEM_RESPONSES)
     app.include_router(_problems())
     app.include_router(page_router())
     limited_openapi(app, settings.search)
