@@ -106,7 +106,6 @@ class CollectionStore:
     def exclusive(self, name: str) -> Iterator[None]:
         """Be the only writer of this collection. Raises InvalidRequest for a bad name, Conflict."""
         _check_name(name)
-        self.root.mkdir(parents=True, exist_ok=True)
         with (
             disk_full_said_plainly(f"the collection {name}", self.root),
             exclusive(self.root / _STATE / f"{name}.lock", f"the collection {name} is being written by someone else"),

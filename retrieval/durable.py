@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import Conflict, DiskFull
+from retrieval.errors import Conflict, DiskFull, Unavailable
 
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _HARDLY_ANY = 2**20
 _OS_ERROR = re.compile(r"\(os error (\d+)\)|\bErrno (\d+)\b|\berrno:? (\d+)\b")
@@ -31,17 +32,19 @@ def is_disk_full(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def disk_full_said_plainly(what: str, folder: Path) -> Iterator[None]:
-    """Turn the several ways in which libraries report a full disk into DiskFull.
+    """Turn the several ways in which libraries report a full disk into DiskFull, a folder not ours into Unavailable.
 
-    tantivy's threads die of it without saying why, so the free space of ``folder`` is looked at too.
+    tantivy's threads die of a full disk without saying why, so the free space of ``folder`` is looked at too.
     """
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
-        if is_disk_full(error) or shutil.disk_usage(folder).free < _HARDLY_ANY:
+        if is_disk_full(error) or (folder.exists() and shutil.disk_usage(folder).free < _HARDLY_ANY):
             raise DiskFull(
                 f"no space left while writing {what}; what was there before is untouched: free some space and try again"
             ) from error
+        if isinstance(error, OSError) and error.errno in _NOT_OURS:
+            raise Unavailable(f"cannot write {what}: {error.strerror}: {error.filename or folder}") from error
         raise
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,12 +83,11 @@ class Lexical:
         import tantivy
 
         try:
-            self._index = tantivy.Index.open(str(folder))
-            self._index.config_reader(reload_policy="manual")  # the files never change; no watcher thread
-            self._searcher = self._index.searcher()
+            index = _opened(folder) if os.access(folder, os.W_OK) else _opened_through_links(folder)
+            self._searcher = index.searcher()
         except (ValueError, OSError) as error:
             raise IndexUnreadable(f"{folder} cannot be read ({error}): build the collection again") from error
-        self._schema = self._index.schema
+        self._schema = index.schema
         self._query: Any = tantivy.Query
         self._should: Any = tantivy.Occur.Should
 
@@ -116,3 +117,20 @@ class Lexical:
         known = {term: self._searcher.doc_freq("body", term) for term in terms}
         rarest = sorted((frequency, term) for term, frequency in known.items() if frequency)[:MAX_QUERY_TERMS]
         return Counter({term: terms[term] for _, term in rarest})
+
+
+def _opened(folder: Path) -> Any:
+    import tantivy
+
+    index = tantivy.Index.open(str(folder))
+    index.config_reader(reload_policy="manual")  # the files never change; no watcher thread
+    return index
+
+
+def _opened_through_links(folder: Path) -> Any:
+    """tantivy writes a lock file even to read, so where it may not, it opens links to the files from elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="riddle-index-") as elsewhere:
+        for path in folder.iterdir():
+            if not path.name.endswith(".lock"):
+                (Path(elsewhere) / path.name).symlink_to(path.resolve())
+        return _opened(Path(elsewhere))

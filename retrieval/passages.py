@@ -8,42 +8,37 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from retrieval.columns import Columns, ColumnsWriter, ColumnType
 from retrieval.errors import DocumentNotFound, InvalidRequest
 from retrieval.types import Chunk, Document, Passage, Rows
 
-_DOCUMENTS = pa.schema(
-    [
-        ("id", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("source", pa.string()),
-        ("metadata", pa.string()),  # JSON
-        ("first", pa.int64()),  # row of its first passage
-        ("count", pa.int32()),  # how many passages, in consecutive rows
-    ]
-)
-_PASSAGES = pa.schema(
-    [
-        ("document", pa.int64()),  # row of its document
-        ("ordinal", pa.int32()),
-        ("start", pa.int64()),  # code points
-        ("end", pa.int64()),
-        ("byte_start", pa.int64()),  # the same stretch in the document's UTF-8
-        ("byte_end", pa.int64()),
-        ("page", pa.int32()),  # -1 when it has none
-        ("headings", pa.string()),  # JSON
-        ("context", pa.string()),
-    ]
-)
+_DOCUMENTS: dict[str, ColumnType] = {
+    "id": "string",
+    "title": "string",
+    "text": "string",
+    "source": "string",
+    "metadata": "string",  # JSON
+    "first": "int64",  # row of its first passage
+    "count": "int32",  # how many passages, in consecutive rows
+}
+_PASSAGES: dict[str, ColumnType] = {
+    "document": "int64",  # row of its document
+    "ordinal": "int32",
+    "start": "int64",  # code points
+    "end": "int64",
+    "byte_start": "int64",  # the same stretch in the document's UTF-8
+    "byte_end": "int64",
+    "page": "int32",  # -1 when it has none
+    "headings": "string",  # JSON
+    "context": "string",
+}
 _NO_PAGE = -1
 _BATCH_BYTES = 64 * 2**20
-"""A batch is closed above this much text; Arrow's strings hold 2 GB a batch."""
+"""A batch is written above this much text; Arrow's strings hold 2 GB a batch."""
 
 DOCUMENTS, PASSAGES, IDS, ID_ROWS = "documents.arrow", "passages.arrow", "ids.npy", "id_rows.npy"
 
@@ -71,39 +66,36 @@ class PassageWriter:
     def __init__(self, folder: Path, *, batch_bytes: int = _BATCH_BYTES) -> None:
         self._folder = folder
         self._batch_bytes = batch_bytes
-        self._files = [pa.OSFile(str(folder / name), "wb") for name in (DOCUMENTS, PASSAGES)]
-        self._writers = [
-            pa.ipc.new_file(file, schema) for file, schema in zip(self._files, (_DOCUMENTS, _PASSAGES), strict=True)
-        ]
-        self._pending: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+        self._documents = ColumnsWriter(folder / DOCUMENTS, _DOCUMENTS)
+        self._passages = ColumnsWriter(folder / PASSAGES, _PASSAGES)
         self._pending_bytes = 0
         self._hashes: list[int] = []
         self.documents = 0
         self.passages = 0
 
     def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        """Raises InvalidRequest when a chunk lies outside its document or the text is no valid Unicode."""
+        """Raises InvalidRequest when a chunk lies outside its document or a text is no valid Unicode."""
         _check_chunks(document, chunks)
+        about = {
+            "id": document.document_id,
+            "title": document.title,
+            "text": document.text,
+            "source": document.source,
+            "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
+            "first": self.passages,
+            "count": len(chunks),
+        }
+        headings = [json.dumps(chunk.headings, ensure_ascii=False) for chunk in chunks]
+        strings = [value for value in about.values() if isinstance(value, str)]
         try:
-            spans = byte_spans(document.text, chunks)
-            size = len(document.text.encode())
-            self._hashes.append(_hash(document.document_id))
+            size = sum(len(part.encode()) for part in (*strings, *headings, *(chunk.context for chunk in chunks)))
         except UnicodeEncodeError as error:
             raise InvalidRequest(f"document {document.document_id!r} holds half a surrogate pair: {error}") from error
-        documents, passages = self._pending
-        documents.append(
-            {
-                "id": document.document_id,
-                "title": document.title,
-                "text": document.text,
-                "source": document.source,
-                "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
-                "first": self.passages,
-                "count": len(chunks),
-            }
-        )
-        for chunk, (byte_start, byte_end) in zip(chunks, spans, strict=True):
-            passages.append(
+        self._documents.add(about)
+        for chunk, path, (byte_start, byte_end) in zip(
+            chunks, headings, byte_spans(document.text, chunks), strict=True
+        ):
+            self._passages.add(
                 {
                     "document": self.documents,
                     "ordinal": chunk.ordinal,
@@ -112,15 +104,18 @@ class PassageWriter:
                     "byte_start": byte_start,
                     "byte_end": byte_end,
                     "page": _NO_PAGE if chunk.page is None else chunk.page,
-                    "headings": json.dumps(chunk.headings, ensure_ascii=False),
+                    "headings": path,
                     "context": chunk.context,
                 }
             )
+        self._hashes.append(_hash(document.document_id))
         self.documents += 1
         self.passages += len(chunks)
         self._pending_bytes += size + 100 * len(chunks)
         if self._pending_bytes > self._batch_bytes:
-            self._write_pending()
+            self._documents.flush()
+            self._passages.flush()
+            self._pending_bytes = 0
 
     def __enter__(self) -> PassageWriter:
         return self
@@ -131,14 +126,13 @@ class PassageWriter:
         if kind is None:
             self.close()
         else:
-            self._close_files()
+            self._documents.abandon()
+            self._passages.abandon()
 
     def close(self) -> None:
         """Write what is left and the table from ids to rows. Raises InvalidRequest when an id came twice."""
-        self._write_pending()
-        for writer in self._writers:
-            writer.close()
-        self._close_files()
+        self._documents.close()
+        self._passages.close()
         hashes = np.array(self._hashes, np.uint64)
         order = np.argsort(hashes, kind="stable")
         ordered = hashes[order]
@@ -147,19 +141,8 @@ class PassageWriter:
         np.save(self._folder / IDS, ordered)
         np.save(self._folder / ID_ROWS, order.astype(np.int64))
 
-    def _close_files(self) -> None:
-        for file in self._files:
-            file.close()
-
-    def _write_pending(self) -> None:
-        for writer, rows, schema in zip(self._writers, self._pending, (_DOCUMENTS, _PASSAGES), strict=True):
-            if rows:
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
-                rows.clear()
-        self._pending_bytes = 0
-
     def _refuse_twins(self, rows: NDArray[np.int64]) -> None:
-        first, second = _Columns(self._folder / DOCUMENTS).strings("id", rows)
+        first, second = Columns(self._folder / DOCUMENTS).strings("id", rows)
         if first == second:
             raise InvalidRequest(f"document id {first!r} occurs twice in one build")
 
@@ -175,59 +158,12 @@ def _check_chunks(document: Document, chunks: Sequence[Chunk]) -> None:
         last = chunk.ordinal
 
 
-class _Columns:
-    """One Arrow file, mapped. Strings are decoded straight from its buffers, many rows at a time: Arrow's own
-    scalars cost twenty times as much, and a search reads 200 passages."""
-
-    def __init__(self, path: Path) -> None:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        self._starts = np.cumsum([0] + [batch.num_rows for batch in batches])
-        self.rows = int(self._starts[-1])
-        self._strings: dict[str, list[tuple[NDArray[np.int32], memoryview]]] = {}
-        self._numbers: dict[str, NDArray[Any]] = {}
-        for field in reader.schema:
-            columns = [batch.column(field.name) for batch in batches]
-            if field.type == pa.string():
-                self._strings[field.name] = [_string_buffers(column) for column in columns]
-            else:  # no copy when there is one batch
-                parts = [column.to_numpy() for column in columns]
-                self._numbers[field.name] = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, int)])
-
-    def numbers(self, name: str, rows: Rows) -> list[int]:
-        values: list[int] = self._numbers[name][rows].tolist()
-        return values
-
-    def strings(self, name: str, rows: Rows) -> list[str]:
-        return self.slices(name, rows, None, None)
-
-    def slices(self, name: str, rows: Rows, start: Sequence[int] | None, end: Sequence[int] | None) -> list[str]:
-        """Of each string the bytes from ``start`` to ``end``, decoded, without touching the rest of it."""
-        decoded = [""] * len(rows)
-        batches = np.searchsorted(self._starts, rows, side="right") - 1
-        for batch in np.unique(batches).tolist():
-            offsets, content = self._strings[name][batch]
-            places = np.flatnonzero(batches == batch)
-            local = rows[places] - self._starts[batch]
-            bounds = zip(places.tolist(), offsets[local].tolist(), offsets[local + 1].tolist(), strict=True)
-            for place, first, last in bounds:
-                if start is not None and end is not None:
-                    first, last = first + start[place], first + end[place]
-                decoded[place] = str(content[first:last], "utf-8")
-        return decoded
-
-
-def _string_buffers(column: Any) -> tuple[NDArray[np.int32], memoryview]:
-    _, offsets, content = column.buffers()
-    return np.frombuffer(offsets, np.int32), memoryview(content if content is not None else b"")
-
-
 class Passages:
     """Reads what PassageWriter wrote. Thread-safe; nothing is loaded before it is asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self._documents = _Columns(folder / DOCUMENTS)
-        self._passages = _Columns(folder / PASSAGES)
+        self._documents = Columns(folder / DOCUMENTS)
+        self._passages = Columns(folder / PASSAGES)
         self._ids: NDArray[np.uint64] = np.load(folder / IDS, mmap_mode="r")
         self._id_rows: NDArray[np.int64] = np.load(folder / ID_ROWS, mmap_mode="r")
         self.document_count = self._documents.rows

@@ -23,7 +23,9 @@ class RecallSettings:
     rrf_k: int = 60
     """The constant of reciprocal rank fusion: the larger, the flatter."""
     lexical_weight: float = 1.0
+    """What a rank in the lexical channel counts for in the fusion; 0 leaves the channel out of it."""
     dense_weight: float = 1.0
+    """The same of the dense channel."""
 
     @property
     def weights(self) -> Mapping[str, float]:

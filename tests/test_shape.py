@@ -34,7 +34,7 @@ HEAVY: dict[str, set[str]] = {
     "tokenizers": {"retrieval/tokens.py"},
     "hnswlib": {"retrieval/vectors.py"},
     "tantivy": {"retrieval/lexical.py"},
-    "pyarrow": {"retrieval/passages.py", "indexing/items.py"},
+    "pyarrow": {"retrieval/columns.py", "indexing/items.py"},
     "markitdown": {"indexing/converters.py"},
     "docutils": {"indexing/formats/rst.py", "indexing/formats/rst_nodes.py", "indexing/formats/rst_vocabulary.py"},
     "gguf": set(),

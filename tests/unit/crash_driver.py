@@ -16,7 +16,7 @@ import tantivy  # noqa: F401
 
 from retrieval.analysis import analyse
 from retrieval.collection import CollectionStore, IndexSettings, write_generation
-from retrieval.errors import DiskFull
+from retrieval.errors import DiskFull, Unavailable
 from tests.fake_models import FakeEncoder
 from tests.parts import numbered, part
 
@@ -56,6 +56,22 @@ def meets_full_disk(root: Path, limit: int) -> None:
         os._exit(28)
 
 
+def may_not_write(root: Path) -> None:
+    """Read, and try to write, as somebody who may only read."""
+    write(root, OLD)
+    CollectionStore(root).open("docs")  # imports what it needs: that other user may not reach the interpreter's files
+    for path in [root, *root.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if os.getuid() == 0:
+        os.setuid(65534)
+    if len(CollectionStore(root).open("docs").lexical("number1", 5)) != 1:
+        os._exit(1)
+    try:
+        write(root, NEW)
+    except Unavailable as error:
+        os._exit(13 if "Permission denied" in str(error) else 1)
+
+
 def in_fork(what: str, root: Path, number: int = 0) -> int:
     """The exit status of a forked process that does it: -9 when it was killed."""
     child = os.fork()
@@ -64,6 +80,8 @@ def in_fork(what: str, root: Path, number: int = 0) -> int:
     try:
         if what == "kill":
             dies_before(root, number)
+        elif what == "deny":
+            may_not_write(root)
         elif what == "full":
             meets_full_disk(root, number)
         else:
@@ -75,7 +93,7 @@ def in_fork(what: str, root: Path, number: int = 0) -> int:
 
 
 def main() -> None:
-    """``kill|full FOLDER NUMBER…``: prints each number with the exit status of the try, made in FOLDER/NUMBER."""
+    """``kill|full|deny FOLDER NUMBER…``: prints each number with the exit status of the try, made in FOLDER/NUMBER."""
     what, folder, *numbers = sys.argv[1:]
     analyse("数据库")  # loads the dictionary once, not in every fork
     for number in numbers:

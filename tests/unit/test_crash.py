@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -72,3 +73,11 @@ def test_a_full_disk_is_said_plainly_and_leaves_what_was_there(tmp_path: Path) -
         root = tmp_path / str(limit)
         assert holds(root) == OLD
         assert rest(root) == []
+
+
+def test_who_may_only_read_can_search_and_is_told_so_when_writing() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        Path(folder).chmod(0o755)
+        assert drive("deny", Path(folder), [0]) == {0: 13}
+        for path in Path(folder).rglob("*"):
+            path.chmod(0o755)

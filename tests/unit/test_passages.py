@@ -102,6 +102,18 @@ def test_chunks_outside_their_document_or_out_of_order_are_refused(tmp_path: Pat
         written(tmp_path, [(Document("d", "four"), chunks)])
 
 
-def test_half_a_surrogate_pair_is_refused_with_the_document_that_holds_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("document", "chunk"),
+    [
+        (Document("d", "bad \ud800 text"), Chunk(0, 0, 3)),
+        (Document("d", "text", title="\ud800"), Chunk(0, 0, 3)),
+        (Document("d", "text", metadata={"key": "\ud800"}), Chunk(0, 0, 3)),
+        (Document("d", "text"), Chunk(0, 0, 3, headings=("\ud800",))),
+        (Document("d", "text"), Chunk(0, 0, 3, context="\ud800")),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_with_the_document_that_holds_it(
+    tmp_path: Path, document: Document, chunk: Chunk
+) -> None:
     with pytest.raises(InvalidRequest, match="document 'd'"):
-        written(tmp_path, [(Document("d", "bad \ud800 text"), [Chunk(0, 0, 3)])])
+        written(tmp_path, [(document, [chunk])])
