@@ -27,6 +27,10 @@ class RecallSettings:
     dense_weight: float = 1.0
     """The same of the dense channel."""
 
+    def __post_init__(self) -> None:
+        if self.depth < 1 or not min(self.rrf_k, self.lexical_weight, self.dense_weight) >= 0:
+            raise ValueError(f"depth {self.depth} must be at least 1, rrf_k and the weights at least 0")
+
     @property
     def weights(self) -> Mapping[str, float]:
         return {"lexical": self.lexical_weight, "dense": self.dense_weight}

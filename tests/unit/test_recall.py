@@ -99,6 +99,12 @@ def test_weights_decide_between_channels(generation: Generation) -> None:
     assert RecallSettings(dense_weight=0).weights == {"lexical": 1.0, "dense": 0}
 
 
+@pytest.mark.parametrize("setting", [{"depth": 0}, {"rrf_k": -1}, {"dense_weight": -0.1}])
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        RecallSettings(**setting)
+
+
 def test_nothing_asked_of_nothing_gives_nothing(tmp_path: Path) -> None:
     store = CollectionStore(tmp_path)
     write_generation(store, "empty", [], encoder=ENCODER.spec)
