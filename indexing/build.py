@@ -64,12 +64,11 @@ def build(
     the same call after a kill, a cancel or a full disk takes them up. ``recognise`` reads scans; by
     default tesseract does, where it is installed.
 
-    Raises InvalidRequest for sources that are not there or hold nothing readable, Conflict while
-    another build of this collection runs or when it was built with another encoder, Cancelled,
-    DiskFull, and what the encoder raises. In all these cases the collection stays as it was.
+    Raises InvalidRequest for sources that are not there or hold nothing readable, Conflict while another
+    build of this collection runs or when it was built with another encoder, Cancelled, DiskFull, and what
+    the encoder raises; the collection then stays as it was.
     """
-    began = time.monotonic()
-    settings = settings or BuildSettings()
+    began, settings = time.monotonic(), settings or BuildSettings()
     _existing(store, collection, encoder, replace)
     planned = plan(sources)
     lock = work / f"{collection}.lock"
@@ -84,7 +83,7 @@ def build(
         if not done.documents:
             ledger.clear()
             raise InvalidRequest(_nothing(done.rejected))
-        meter.stage("indexing", sum(each.passages for each in done.partitions))
+        meter.stage("indexing", done.passages)
         info = write_generation(
             store,
             collection,
