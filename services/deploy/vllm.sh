@@ -5,8 +5,8 @@
 #   bash services/deploy/vllm.sh serve [--port 8000] [--host 127.0.0.1] [--weights DIR] [vLLM's options]
 #   bash services/deploy/vllm.sh healthy [--port 8000]
 #
-# All may be run again at any time: what is whole is kept, what was left half made is made anew from
-# the packages that pip has already fetched.
+# All may be run again at any time: what is whole is kept, what was left half made is made anew, with
+# what pip's cache holds of the packages.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -39,7 +39,7 @@ machine() {
 }
 
 numa() { # the one library of the system that its kernels link to
-    /sbin/ldconfig -p | grep -q 'libnuma\.so\.1 ' && return
+    /sbin/ldconfig -p | grep 'libnuma\.so\.1 ' >/dev/null && return
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &&
         { apt-get install -y -qq libnuma1 || { apt-get update -qq && apt-get install -y -qq libnuma1; }; } >/dev/null 2>&1 ||
         fail "needs libnuma: apt-get install libnuma1"
@@ -84,9 +84,10 @@ pip_install() { # WHAT ARGUMENTS…
     "$python" -m pip install $quiet --no-deps --no-compile "${@:2}" >&2
 }
 
-runs() { # its kernels load here, with a torch for CPUs
+runs() { # its kernels load here, with a torch for CPUs; what it says is shown when they do not
     say "checking that it runs on this machine"
-    "$python" -W ignore - <<'CHECK' >&2
+    local said
+    said=$("$python" -W ignore - 2>&1 <<'CHECK'
 import torch
 import vllm.entrypoints.openai.api_server, vllm.v1.engine.core, vllm.v1.worker.cpu_worker  # what a start imports
 from vllm.platforms import current_platform
@@ -95,6 +96,7 @@ assert current_platform.is_cpu(), "this is not a CPU build"
 current_platform.import_kernels()
 assert torch.ops._C.rms_norm, "its kernels did not load"
 CHECK
+    ) || { echo "$said" >&2; return 1; }
 }
 
 weights() { # the folder to serve: fetched and dequantised by Riddle's own environment
@@ -106,11 +108,11 @@ weights() { # the folder to serve: fetched and dequantised by Riddle's own envir
     .venv/bin/python -m services.deploy.weights "$model"
 }
 
-precision() { # bfloat16 where the processor multiplies it, else float32, which is four times as fast as emulating it
+precision() { # bfloat16 where the processor multiplies it, else float32, which is three times as fast as emulating it
     if grep -qwE 'amx_bf16|avx512_bf16' /proc/cpuinfo; then echo bfloat16; else echo float32; fi
 }
 
-answers() { # ADDRESS
+answers() { # ADDRESS: whether the server there is well
     "$python" "$root/services/deploy/healthy.py" "$1/health"
 }
 
