@@ -1,4 +1,4 @@
-"""Takes the README's picture of the page: `python -m tests.browser.screenshot http://127.0.0.1:8080 docs/screenshot.png`."""
+"""Takes the picture of the page that the README shows: `python -m tests.browser.screenshot URL docs/screenshot.png`."""
 
 from __future__ import annotations
 

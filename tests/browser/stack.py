@@ -46,6 +46,12 @@ to the relation needs no further query.
 MIGRATIONS = "# 数据库迁移\n\n执行迁移之前，请先备份数据库🚀。如果迁移中途失败，数据库会自动回滚到迁移之前的状态。\n"
 HOSTILE = """A walrus brought <img src=x onerror="window.hacked=1"> and <script>window.hacked=1</script> on purpose.
 """
+NAMES = f"""# {"Names_without_end_" * 6}
+
+## {"heading_" * 20}
+
+The function {"a_name_that_does_not_break_" * 8} takes {"数" * 60} and returns {"x" * 300} unchanged.
+"""
 LONG = "# Long pages\n\n" + " ".join(f"Sentence {n} about patience fills the page." for n in range(60)) + "\n"
 
 LIMITS = SearchLimits(
@@ -88,6 +94,7 @@ def write_sources(folder: Path) -> Path:
     (folder / "迁移.md").write_text(MIGRATIONS, encoding="utf-8")
     (folder / "hostile.txt").write_text(HOSTILE, encoding="utf-8")
     (folder / "long.md").write_text(LONG, encoding="utf-8")
+    (folder / f"{'name' * 30}.md").write_text(NAMES, encoding="utf-8")
     (folder / "manual.pdf").write_bytes(pdf(["The first page is about nothing.", "Turbines need oil every spring."]))
     return folder
 

@@ -37,7 +37,7 @@ def prose(page: Page) -> str:
     script = (
         "const copy = document.querySelector('.prose').cloneNode(true);"
         "for (const node of copy.querySelectorAll('.chip, .thinking')) node.remove();"
-        "return copy.textContent.replaceAll('\\u2060', '').trim();"
+        "return copy.textContent.trim();"
     )
     return str(page.js(script))
 

@@ -114,3 +114,49 @@ def test_a_stream_gives_the_same_events_however_it_is_cut(modules: Page, size: i
         size,
     )
     assert found == [["message", {"delta": "数🚀"}], ["message", {"delta": "b"}], ["message", 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Run `migrate` now.", [["text", "Run "], ["code", "migrate"], ["text", " now."]]),
+        ("So:\n```python\nx = 1\n```\nDone.", [["text", "So:\n"], ["block", "x = 1"], ["text", "\nDone."]]),
+        ("```\nnot yet closed", [["block", "not yet closed"]]),
+        ("**Yes**, 2 ** 3 and `a", [["strong", "Yes"], ["text", ", 2 ** 3 and `a"]]),
+        ("plain", [["text", "plain"]]),
+        ("", []),
+    ],
+)
+def test_code_in_an_answer_is_laid_out_and_its_signs_stay_unseen(
+    modules: Page, text: str, shown: list[list[str]]
+) -> None:
+    nodes = modules.module(
+        """
+        const {laidOut, marked} = await load("/prose.js");
+        const nodes = laidOut(args[0], 0, args[0].length, marked(args[0]));
+        return nodes.map((node) => [node.className ?? "text", node.textContent]);
+        """,
+        text,
+    )
+    assert "".join(node[1] for node in nodes) == text
+    assert [node for node in nodes if node[0] != "sign"] == shown
+
+
+def test_an_answer_cut_anywhere_joins_to_the_same_text(modules: Page) -> None:
+    broken = modules.module(
+        """
+        const {laidOut, lastWord, marked} = await load("/prose.js");
+        const text = "See `a b` and **c** here:\\n```sh\\nls -l\\n```\\n数据库。End";
+        const stretches = marked(text);
+        const wrong = [];
+        for (let from = 0; from <= text.length; from += 1) {
+          for (let to = from; to <= text.length; to += 1) {
+            const last = lastWord(text, from, to);
+            const nodes = [...laidOut(text, from, last, stretches), ...laidOut(text, last, to, stretches)];
+            if (nodes.map((node) => node.textContent).join("") !== text.slice(from, to)) wrong.push([from, to]);
+          }
+        }
+        return wrong;
+        """
+    )
+    assert broken == []

@@ -143,6 +143,21 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(page: Page, server: LiveSer
     assert box[1] <= 360
 
 
+def test_names_without_end_do_not_widen_a_narrow_page(page: Page, server: LiveServer, model: GatedModel) -> None:
+    model.pieces = (f"The function takes {'y' * 200} and `{'z' * 200}`.\n\n```python\n{'w' * 200}\n```\n",)
+    server.call(model.gate.release)
+    page.resize(360, 740)
+    page.search("What does the function with names without end return unchanged?", answer=True)
+    page.until(lambda: page.all("#answer[data-state=done]"))
+    page.find("#explain").click()
+    assert "Names_without_end" in page.text(".result h3")
+    assert overflow(page) == 0
+    clipped = (
+        "return [...document.querySelectorAll('.result, .answer')].filter((node) => node.scrollWidth > innerWidth)"
+    )
+    assert page.js(clipped) == []
+
+
 def test_dark_follows_the_system_until_a_theme_is_chosen(page: Page) -> None:
     def ground() -> str:
         return str(page.js("return getComputedStyle(document.body).backgroundColor"))

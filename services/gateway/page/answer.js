@@ -3,6 +3,7 @@ import { Problem, stream } from "./api.js";
 import { announce, el } from "./dom.js";
 import { failure, millis, t } from "./i18n.js";
 import { Peek } from "./peek.js";
+import { laidOut, lastWord, marked } from "./prose.js";
 import { range } from "./text.js";
 
 export class Answer {
@@ -97,7 +98,9 @@ export class Answer {
     if (this.state === "waiting") {
       this.state = "writing";
       this.render();
-    } else if (this.tail.isConnected) {
+    } else if (/[`*]/.test(this.text)) {
+      this.compose();
+    } else {
       this.tail.data += delta;
     }
   }
@@ -163,16 +166,19 @@ export class Answer {
     const focused = document.activeElement?.dataset?.cite;
     const nodes = [];
     let at = 0;
+    const stretches = marked(this.text);
     for (const { start, end, citations } of this.claims()) {
       const from = Math.max(start, at);
-      nodes.push(this.text.slice(at, from));
-      const ids = citations.map((citation) => citation.id).join(" ");
-      nodes.push(el("span", { class: "claim", data: { cites: ids } }, this.text.slice(from, Math.max(from, end))));
-      // a word joiner before each keeps a chip on the line of the word it follows
-      nodes.push(...citations.flatMap((citation) => ["\u2060", this.chip(citation)]));
-      at = Math.max(from, end);
+      const to = Math.max(from, end);
+      const last = lastWord(this.text, from, to);
+      const cites = citations.map((citation) => citation.id).join(" ");
+      const claim = (begin, stop) => el("span", { class: "claim", data: { cites } }, laidOut(this.text, begin, stop, stretches));
+      nodes.push(...laidOut(this.text, at, from, stretches), claim(from, last));
+      nodes.push(el("span", { class: "glued" }, claim(last, to), citations.map((citation) => this.chip(citation))));
+      at = to;
     }
-    this.tail = document.createTextNode(this.text.slice(at));
+    nodes.push(...laidOut(this.text, at, this.text.length, stretches));
+    this.tail = document.createTextNode("");
     const waits = this.state === "waiting" ? el("span", { class: "thinking" }, t("thinking")) : null;
     const caret = this.running ? el("span", { class: "caret", "aria-hidden": "true" }) : null;
     this.prose.replaceChildren(...[...nodes, this.tail, waits, caret].filter((node) => node !== null));
