@@ -80,7 +80,7 @@ class ModelSettings:
     """Which models are used, by name in the registry or as a local folder, and what runs them."""
 
     encoder: str = "bge-small-en-v1.5"
-    """Encoder of new collections; empty builds and searches by words alone."""
+    """Encoder of new collections: a name that `riddle models list` shows, a folder, or a server (see README.md)."""
     reranker: str = "ms-marco-minilm-l12-v2"
     """Cross-encoder that reorders the first candidates; empty leaves the fused order."""
     generator: str = "smollm2-135m-instruct"

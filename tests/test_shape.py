@@ -35,7 +35,6 @@ HEAVY: dict[str, set[str]] = {
     "hnswlib": {"retrieval/vectors.py"},
     "tantivy": {"retrieval/lexical.py"},
     "pyarrow": {"retrieval/columns.py", "indexing/items.py"},
-    "markitdown": {"indexing/converters.py"},
     "docutils": {"indexing/formats/rst.py", "indexing/formats/rst_nodes.py", "indexing/formats/rst_vocabulary.py"},
     "gguf": set(),
     "huggingface_hub": {"services/model_sources.py"},

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from retrieval.errors import InvalidRequest, RiddleError
-from retrieval.types import Candidate, Clock, Ranked, Recalled
+from retrieval.types import Candidate, Clock, CollectionInfo, Ranked, Recalled
 from services.cache import Cache, cache_key
 from services.gateway.cursor import (
     Cursor,
@@ -137,7 +137,7 @@ class Search:
         if plan.cursor:
             check_generation(plan.cursor, info.generation)
         with clock("cache"):
-            page = await self._remembered(info.generation, rights, plan)
+            page = await self._remembered(info, rights, plan)
         if page is not None:
             return self._done(Found(page, info.generation, "hit", (), clock.ms), began)
 
@@ -149,7 +149,7 @@ class Search:
         timings = {**clock.ms, **recalled.timings_ms, **ranked.timings_ms}
         found = Found(page, recalled.info.generation, "miss", degraded, timings)
         if not degraded:
-            await self._remember(found, rights, plan)
+            await self._remember(recalled.info, found, rights, plan)
         return self._done(found, began)
 
     def plan(self, request: SearchRequest, rights: Rights) -> Plan:
@@ -200,11 +200,11 @@ class Search:
             log.warning("ranked without the reranker: %s", error.detail)
             return replace(fused, degraded=("rerank",))
 
-    async def _remembered(self, generation: str, rights: Rights, plan: Plan) -> Page | None:
+    async def _remembered(self, info: CollectionInfo, rights: Rights, plan: Plan) -> Page | None:
         version = self._rank.version
         if not version:
             return None
-        kept = await self._cache.get(cache_key(generation, version, rights, plan.whole))
+        kept = await self._cache.get(cache_key(_state(info), version, rights, plan.whole))
         if kept is None:
             return None
         try:
@@ -213,11 +213,11 @@ class Search:
             log.warning("the cache held a page that cannot be read; searching anew")
             return None
 
-    async def _remember(self, found: Found, rights: Rights, plan: Plan) -> None:
+    async def _remember(self, info: CollectionInfo, found: Found, rights: Rights, plan: Plan) -> None:
         # The version is asked anew: the rank service may have been replaced since the look-up.
         version = self._rank.version
         if version:
-            key = cache_key(found.generation, version, rights, plan.whole)
+            key = cache_key(_state(info), version, rights, plan.whole)
             await self._cache.put(key, _PAGE.dump_json(found.page))
 
     def _done(self, found: Found, began: float) -> Found:
@@ -238,6 +238,11 @@ def cut(plan: Plan, generation: str, ranked: Ranked, *, reranked: bool) -> Page:
     more = end < len(ranked.candidates)
     following = Cursor(generation, question_digest(plan.question), window, end, reranked) if more else None
     return Page(ranked.candidates[start:end], str(following) if following else None)
+
+
+def _state(info: CollectionInfo) -> str:
+    """What a cached page was found in. A home that was removed and built again counts from 1 anew: the time tells."""
+    return f"{info.generation} {info.created}"
 
 
 def _left(plan: Plan, began: float) -> float | None:
