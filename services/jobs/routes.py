@@ -54,11 +54,13 @@ _BODY = {
 def router(runner: JobRunner) -> APIRouter:
     """Routes under /v1/jobs; including them starts the runner with the application and stops it with it.
 
-    Errors are raised as RiddleError and left to the application's handlers.
+    Errors are raised as RiddleError and left to the application's handlers. A server that calls what
+    ``app.state.on_drain`` lists, before it waits for open responses, need not wait for streams of events.
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.on_drain = [*getattr(app.state, "on_drain", ()), runner.release_watchers]
         await asyncio.to_thread(runner.start)
         try:
             yield
@@ -66,6 +68,13 @@ def router(runner: JobRunner) -> APIRouter:
             await asyncio.to_thread(runner.stop)
 
     api = APIRouter(tags=["jobs"], lifespan=lifespan)
+    _asking(api, runner)
+    _following(api, runner)
+    return api
+
+
+def _asking(api: APIRouter, runner: JobRunner) -> None:
+    """What begins a build, ends it, or takes it up again."""
 
     @api.post(
         "/v1/jobs",
@@ -77,6 +86,18 @@ def router(runner: JobRunner) -> APIRouter:
     async def create(request: Request) -> Response:
         job = await accept(request, runner)
         return JSONResponse(job.public(), 202, {"Location": f"/v1/jobs/{job.id}"})
+
+    @api.post("/v1/jobs/{job_id}/resume", status_code=202, summary="Take a failed job up where it stopped")
+    def resume(job_id: str) -> dict[str, object]:
+        return runner.resume(job_id).public()
+
+    @api.delete("/v1/jobs/{job_id}", summary="Cancel a job; one that has ended stays as it is")
+    def cancel(job_id: str) -> dict[str, object]:
+        return runner.cancel(job_id).public()
+
+
+def _following(api: APIRouter, runner: JobRunner) -> None:
+    """What tells how builds go."""
 
     @api.get("/v1/jobs", summary="All jobs, newest first, and the limits of an upload")
     async def listed() -> dict[str, object]:
@@ -101,16 +122,6 @@ def router(runner: JobRunner) -> APIRouter:
         runner.get(job_id)  # an unknown job is a 404, before the stream opens
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(_events(runner, job_id), headers=headers, media_type="text/event-stream")
-
-    @api.post("/v1/jobs/{job_id}/resume", status_code=202, summary="Take a failed job up where it stopped")
-    def resume(job_id: str) -> dict[str, object]:
-        return runner.resume(job_id).public()
-
-    @api.delete("/v1/jobs/{job_id}", summary="Cancel a job; one that has ended stays as it is")
-    def cancel(job_id: str) -> dict[str, object]:
-        return runner.cancel(job_id).public()
-
-    return api
 
 
 async def _events(runner: JobRunner, job_id: str) -> AsyncIterator[str]:

@@ -212,6 +212,7 @@ def _done(job: Job, built: BuildSummary) -> Job:
         job,
         state="done",
         stage="done",
+        done=job.total or job.done,
         failed=len(built.rejected),
         eta_s=None,
         resumable=False,

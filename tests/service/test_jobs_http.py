@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from services.frame import framed_app
 from services.jobs.routes import router
@@ -31,6 +32,7 @@ class Jobs:
 
     home: Path
     build: FakeBuild
+    app: FastAPI
     server: LiveServer
     http: httpx.Client
     runner: JobRunner = field(repr=False)
@@ -72,7 +74,7 @@ def jobs(
     app = framed_app("jobs", ready=ready, telemetry=Telemetry(), body_limit=10_000, body_limits={"/v1/jobs": 8 * MIB})
     app.include_router(router(runner))
     with served(app) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
-        yield Jobs(home, build, server, http, runner)
+        yield Jobs(home, build, app, server, http, runner)
 
 
 @pytest.fixture
@@ -116,6 +118,16 @@ def test_events_show_the_way_to_the_end_and_then_stop(live: Jobs) -> None:
                     live.build.go.set()
     assert states[-2:] == ["running", "done"]
     assert [each["state"] for each in live.events(job["id"])] == ["done"]
+
+
+def test_a_server_that_drains_ends_the_events_of_jobs_that_go_on(live: Jobs) -> None:
+    job = live.send(("a.md", b"# A")).json()
+    with live.http.stream("GET", f"/v1/jobs/{job['id']}/events") as response:
+        for line in response.iter_lines():
+            if '"state": "running"' in line:
+                for drain in live.app.state.on_drain:
+                    live.server.call(drain)
+    assert live.http.get(f"/v1/jobs/{job['id']}").json()["state"] == "running"
 
 
 def test_all_jobs_are_listed_newest_first_with_the_limits_of_an_upload(live: Jobs) -> None:
