@@ -7,7 +7,8 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -59,7 +60,26 @@ def run(app: FastAPI, listening: socket.socket, drain_s: float) -> None:
     # the process goes on to its orderly end with exit code 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listening])
+    _Draining(config, app).run(sockets=[listening])
+
+
+class _Draining(uvicorn.Server):
+    """Ends streams that never end by themselves before it waits for open responses.
+
+    What holds such streams puts a function into ``app.state.on_drain``; each is called once, when the
+    first signal arrives.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            on_drain: Iterable[Callable[[], object]] = getattr(self._app.state, "on_drain", ())
+            for release in on_drain:
+                release()
+        super().handle_exit(sig, frame)
 
 
 async def when_ready(ready: Callable[[], Awaitable[Mapping[str, str]]], say: Callable[[str], None]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import threading
 
+import httpx
 import pytest
 
 from retrieval.errors import Conflict, SettingsError
@@ -55,3 +59,40 @@ async def test_what_is_missing_is_said_once_and_then_that_all_is_ready() -> None
 
     await when_ready(ready, said.append)
     assert said == ["reranker: riddle models pull it", "ready"]
+
+
+ENDLESS = """
+import asyncio, threading
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from services.server import address_of, listen, run
+
+app, over = FastAPI(), threading.Event()
+app.state.on_drain = [over.set]
+
+@app.get("/")
+async def endless() -> StreamingResponse:
+    async def beats():
+        while not over.is_set():
+            yield b"beat\\n"
+            await asyncio.sleep(0.05)
+        yield b"end\\n"
+    return StreamingResponse(beats())
+
+listening = listen("127.0.0.1", 0)
+print(address_of(listening), flush=True)
+run(app, listening, drain_s=60)
+"""
+
+
+def test_a_stream_that_never_ends_by_itself_is_ended_when_the_server_is_told_to_stop() -> None:
+    """With 60 s to drain, the time-out of the test would come long before the server gave up waiting."""
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        with httpx.stream("GET", address, timeout=20) as response:
+            lines = response.iter_lines()
+            assert next(lines) == "beat"
+            server.send_signal(signal.SIGTERM)
+            assert list(lines)[-1] == "end"
+        assert server.wait(20) == 0
