@@ -94,7 +94,7 @@ constraints: $(VENV)/.dev ## write the versions that are installed now into cons
 bench: $(VENV)/.installed ## the figures of BENCHMARKS.md over the demo collection
 	@$(BIN)/riddle bench demo
 
-vllm: ## serve SmolLM2-135M-Instruct with vLLM's CPU build, in an environment of its own
+vllm: $(VENV)/.installed ## serve SmolLM2-135M-Instruct with vLLM's CPU build, in an environment of its own
 	@bash services/deploy/vllm.sh serve
 
 clean: ## remove what was made here, the demo's collection and the models included
