@@ -76,7 +76,7 @@ def _model(name: str) -> tuple[Path | None, str]:
 
 @functools.cache
 def _has_vllm(python: Path) -> bool:
-    """Whether that environment is whole, which vllm.sh says by its stamp, written last; importing takes half a minute."""
+    """Whether that environment is whole: vllm.sh writes its stamp last."""
     return python.is_file() and (python.parents[1] / ".whole").is_file()
 
 
