@@ -22,7 +22,7 @@ class ChatOptions:
     """What to ask of a server. ``model`` empty takes the first that it lists."""
 
     model: str = ""
-    prompt_tokens: int = 3000
+    prompt_tokens: int = 2000
     max_tokens: int = 400
     temperature: float = 0.0
     languages: tuple[str, ...] = ("*",)

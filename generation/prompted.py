@@ -9,7 +9,7 @@ from contextlib import aclosing
 from generation.citations import CitationStream
 from generation.engine import ChatModel
 from generation.events import Citation, Delta, Usage
-from generation.prompt import build_prompt
+from generation.prompt import BRIEF_BUDGET, build_brief_prompt, build_prompt
 from retrieval.types import Candidate, Language
 
 STOPS = ("\nQuestion:", "\n问题：", "\n<passage", "\n</passage")
@@ -34,8 +34,9 @@ class Prompted:
         self, question: str, candidates: Sequence[Candidate], language: Language
     ) -> AsyncGenerator[Delta | Citation | Usage, None]:
         model = self._model
+        build = build_brief_prompt if model.prompt_tokens <= BRIEF_BUDGET else build_prompt
         prompt = await asyncio.to_thread(
-            build_prompt, question, candidates, language, count=model.count, budget=model.prompt_tokens
+            build, question, candidates, language, count=model.count, budget=model.prompt_tokens
         )
         cited = await asyncio.to_thread(CitationStream, prompt.passages)
         until = Until(STOPS)
