@@ -6,7 +6,7 @@ import asyncio
 import copy
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,9 +71,18 @@ class EmbeddedModel:
         return self._model().count(text)
 
     def warm_up(self) -> None:
-        """Load the weights and run them once. Blocks for a second, for most of a minute the very first time."""
+        """Load the weights and run them once. Blocks for a second, for most of a minute the very first time.
+
+        Raises ModelMissing, and Unavailable when the model is closed meanwhile.
+        """
         model = self._model()
-        self._worker.submit(model.reply, (Message("user", "Hello"),), 1, threading.Event(), lambda _: None).result()
+        hello = (Message("user", "Hello"),)
+        try:
+            self._worker.submit(model.reply, hello, 1, threading.Event(), lambda _: None).result()
+        except (RuntimeError, CancelledError) as error:
+            if not self._closed.is_set():
+                raise
+            raise Unavailable("the answering model is shut down", stage=STAGE) from error
 
     async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[str | Usage, None]:
         """Pieces of the reply; the thread behind it stops at the next token when the consumer leaves."""

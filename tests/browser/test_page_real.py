@@ -48,7 +48,8 @@ def page(driver: webdriver.Chrome, tmp_path: Path) -> Iterator[Page]:
     settings = load(None, {"RIDDLE_HOME": str(home)}).settings
     settings = replace(settings, models=replace(settings.models, threads=2))
     with served(gateway_app(settings)) as server:
-        wait_until(lambda: httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200)
+        # On a new machine this is where the generator's weights are dequantised, once, which takes a minute.
+        wait_until(lambda: httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200, patience_s=240)
         visit = Page(driver, server.url)
         clear(visit)
         visit.complaints()

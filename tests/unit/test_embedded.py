@@ -136,3 +136,12 @@ async def test_a_missing_model_is_an_error_of_the_stream_and_the_answer_is_quote
     assert isinstance(final, FinalAnswer)
     assert (final.engine, final.degraded) == ("extractive", ("generation",))
     model.close()
+
+
+@pytest.mark.slow
+def test_a_model_closed_while_it_loads_says_so() -> None:
+    """A service that is told to stop in its first seconds ends without a traceback."""
+    model = EmbeddedModel(read_model(need.model("smollm2-135m-instruct")))
+    model.close()
+    with pytest.raises(Unavailable, match="shut down"):
+        model.warm_up()
