@@ -24,7 +24,7 @@ class RankSettings:
 
     depth: int = 20
     """Candidates that the cross-encoder reads when a request does not say."""
-    window_tokens: int = 80
+    window_tokens: int = 48
     """Of each the cross-encoder reads the stretch of about so many tokens that fits the query best; 0 for all."""
 
     def __post_init__(self) -> None:

@@ -16,7 +16,6 @@ from retrieval.errors import InvalidRequest
 QUESTIONS = Path(__file__).parent / "demo_questions"
 STAGES = ("lexical", "dense", "fused", "final")
 QUALITY_K = 100
-RECALL_STAGES = ("embed", "lexical", "dense", "fuse", "fetch")
 
 
 class Service(Protocol):

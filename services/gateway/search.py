@@ -141,7 +141,8 @@ class Search:
         if page is not None:
             return self._done(Found(page, info.generation, "hit", (), clock.ms), began)
 
-        recalled = await self._recall.recall(replace(plan.recall, deadline_ms=_left(plan, began)))
+        with clock("recall"):
+            recalled = await self._recall.recall(replace(plan.recall, deadline_ms=_left(plan, began)))
         ranked = await self._ranked(plan, recalled, _left(plan, began))
         degraded = (*recalled.degraded, *ranked.degraded)
         page = cut(plan, recalled.info.generation, ranked, reranked="rerank" not in degraded)
