@@ -34,6 +34,10 @@ class Document:
     source: str = ""
     """Where it came from, for people: a path relative to the source given, or a URL."""
     metadata: Metadata = field(default_factory=dict)
+    acl: tuple[str, ...] = ()
+    """Principals that may see it, such as ``group:eng``; empty when everybody may."""
+    version: int = 0
+    """Grows with each change; 0 for a document that is not stored yet and brings none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
