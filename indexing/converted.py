@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrieval.types import JSONScalar
 
 Kind = Literal["heading", "paragraph", "list", "code", "table"]
@@ -34,12 +37,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A document as the chunker wants it. ``title`` is empty where the source names none."""
+    """A document as the chunker wants it. ``title`` is empty where the source names none.
+
+    With a ``vector`` of its own, float32 ``[d]`` of unit length, the whole document is one passage.
+    """
 
     text: str
     blocks: tuple[Block, ...]
     title: str = ""
     metadata: dict[str, JSONScalar] = field(default_factory=dict)
+    vector: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 def one_line(text: str) -> str:

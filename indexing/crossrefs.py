@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from indexing.decoding import decode, underlines
 from retrieval.errors import SourceUnreadable
@@ -23,23 +25,26 @@ _LABEL = re.compile(
 )
 _TITLE = re.compile(rf"^(?P<title>[^\s.][^\n]*)\n(?P<line>({_RULE})\3{{2,}})[ \t]*$", re.MULTILINE)
 _LARGEST = 4 << 20
+MOST_PAGES = 100_000
+"""Pages of one folder whose labels and titles are kept in memory."""
 
 
 class CrossReferences:
     """The labels and titles of the pages of one folder, collected when the first is asked for.
 
-    ``pages`` gives each page's name within the folder, and where it lies.
+    ``pages`` gives each page's name within the folder, and where it lies. Of a folder of more than
+    ``MOST_PAGES`` such pages those beyond are not looked into: what is kept stays bounded.
     """
 
     def __init__(self, pages: Iterable[tuple[str, Path]]) -> None:
-        self._pages = [(name, path) for name, path in pages if PurePosixPath(name).suffix in (".rst", ".txt", ".rest")]
+        self._pages = pages
 
     def used_by(self, name: str, data: bytes) -> Links:
         """What the page ``name`` with the content ``data`` refers to without saying what to show."""
         links: dict[str, str] = {}
         for kind, written in _USED.findall(data):
             target = written.decode("utf-8", "replace").strip()
-            title = self._page_title(name, target) if kind == b"doc" else self._labels.get(_key(target))
+            title = self._page_title(name, target) if kind == b"doc" else self._found.labels.get(_key(target))
             if title:
                 links[target] = title
         return tuple(sorted(links.items()))
@@ -48,38 +53,37 @@ class CrossReferences:
         """``/topics/x`` counts from a folder above the page, ``x`` from the page's own."""
         parents = list(PurePosixPath(name).parents)
         bases = list(reversed(parents)) if target.startswith("/") else parents[:1]
-        found = (self._titles.get(_normal(base / target.lstrip("/"))) for base in bases)
+        found = (self._found.titles.get(_normal(base / target.lstrip("/"))) for base in bases)
         return next((title for title in found if title), None)
 
     @cached_property
-    def _texts(self) -> Mapping[str, str]:
-        texts: dict[str, str] = {}
-        for name, path in self._pages:
+    def _found(self) -> _Found:
+        found = _Found({}, {})
+        pages = ((name, path) for name, path in self._pages if PurePosixPath(name).suffix in (".rst", ".txt", ".rest"))
+        for name, path in islice(pages, MOST_PAGES):
             try:
-                if path.stat().st_size <= _LARGEST:
-                    texts[name] = decode(path.read_bytes()).replace("\r\n", "\n")
+                if path.stat().st_size > _LARGEST:
+                    continue
+                text = decode(path.read_bytes()).replace("\r\n", "\n")
             except (OSError, SourceUnreadable):
                 continue  # it will be set aside with its reason when its turn comes
-        return texts
+            found.add(name, text)
+        return found
 
-    @cached_property
-    def _labels(self) -> Mapping[str, str]:
-        return {
-            _key(match["quoted"] or match["bare"]): _shown(match["title"])
-            for text in self._texts.values()
-            for match in _LABEL.finditer(text)
-            if underlines(match["title"], match["line"])
-        }
 
-    @cached_property
-    def _titles(self) -> Mapping[str, str]:
-        titles: dict[str, str] = {}
-        for name, text in self._texts.items():
-            found = (match for match in _TITLE.finditer(text) if underlines(match["title"], match["line"]))
-            first = next(found, None)
-            if first:
-                titles[str(PurePosixPath(name).with_suffix(""))] = _shown(first["title"])
-        return titles
+class _Found(NamedTuple):
+    """Titles by label, and by the name of the page without its suffix."""
+
+    labels: dict[str, str]
+    titles: dict[str, str]
+
+    def add(self, name: str, text: str) -> None:
+        for match in _LABEL.finditer(text):
+            if underlines(match["title"], match["line"]):
+                self.labels[_key(match["quoted"] or match["bare"])] = _shown(match["title"])
+        first = next((match for match in _TITLE.finditer(text) if underlines(match["title"], match["line"])), None)
+        if first:
+            self.titles[str(PurePosixPath(name).with_suffix(""))] = _shown(first["title"])
 
 
 def _key(label: str) -> str:

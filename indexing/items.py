@@ -42,6 +42,8 @@ class Item:
     fields: FieldMap | None = None
     links: Links = ()
     """Titles of what a reStructuredText page refers to."""
+    acl: tuple[str, ...] = ()
+    """Principals of the file; a row may name its own."""
 
 
 def read_items(file: SourceFile) -> Iterator[Item | Rejected]:
@@ -79,7 +81,7 @@ def count_items(file: SourceFile) -> int:
 def convert_item(item: Item, recognise: Recognise | None = None) -> tuple[Document, Converted]:
     """The document that an item holds. Raises SourceUnreadable with the reason."""
     if item.fields is not None:
-        return to_document(item.data, item.fallback_id, item.name, item.fields, item.format)
+        return to_document(item.data, item.fallback_id, item.name, item.fields, item.format, item.acl)
     converted = convert_file(item.data, item.name, item.format, recognise, item.links)
     stem = Path(item.name).stem.replace("_", " ").replace("-", " ").strip()
     document = Document(
@@ -88,6 +90,7 @@ def convert_item(item: Item, recognise: Recognise | None = None) -> tuple[Docume
         title=converted.title or stem,
         source=item.name,
         metadata=converted.metadata,
+        acl=item.acl,
     )
     return document, converted
 
@@ -99,7 +102,7 @@ def _document(file: SourceFile) -> Item | Rejected:
             return Rejected(file.name, f"{size >> 20} MiB; the limit for a document is {MAX_FILE_BYTES >> 20} MiB")
         data = file.path.read_bytes()
         links = file.references.used_by(file.page, data) if file.references is not None else ()
-        return Item(file.name, file.name, data, file.format, links=links)
+        return Item(file.name, file.name, data, file.format, links=links, acl=file.acl)
     except OSError as error:
         return Rejected(file.name, f"cannot be read ({error.strerror or error})")
 
@@ -130,7 +133,7 @@ def _json_lines(file: SourceFile) -> Iterator[Item | Rejected]:
                 if len(line) > MAX_ROW_BYTES:
                     yield Rejected(name, f"longer than {MAX_ROW_BYTES >> 20} MiB")
                 elif line.strip():
-                    yield Item(name, f"{file.name}:{number}", line.strip(), file.format, file.fields)
+                    yield Item(name, f"{file.name}:{number}", line.strip(), file.format, file.fields, acl=file.acl)
     except _READ_ERRORS as error:
         yield Rejected(file.name, f"cannot be read beyond line {number} ({error})")
     except UnicodeDecodeError as error:
@@ -197,7 +200,7 @@ def _csv_rows(file: SourceFile) -> Iterator[Item | Rejected]:
                     yield Rejected(name, f"not {encoding.upper()}")
                     continue
                 if any(cells):
-                    yield Item(name, f"{file.name}:{number}", data, file.format, file.fields)
+                    yield Item(name, f"{file.name}:{number}", data, file.format, file.fields, acl=file.acl)
     except _READ_ERRORS as error:
         yield Rejected(file.name, f"cannot be read beyond row {max(number - 1, 0)} ({error})")
 
@@ -221,7 +224,14 @@ def _parquet_rows(file: SourceFile) -> Iterator[Item | Rejected]:
                 for row in batch.to_pylist():
                     number += 1
                     data = json.dumps(row, ensure_ascii=False, default=_plain_value).encode("utf-8", "replace")
-                    yield Item(f"{file.name} row {number}", f"{file.name}:{number}", data, file.format, file.fields)
+                    yield Item(
+                        f"{file.name} row {number}",
+                        f"{file.name}:{number}",
+                        data,
+                        file.format,
+                        file.fields,
+                        acl=file.acl,
+                    )
     except (OSError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         yield Rejected(file.name, f"broken Parquet beyond row {number} ({reason})")

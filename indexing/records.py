@@ -10,6 +10,7 @@ from typing import Any
 
 from indexing.converted import Converted, clean, one_line
 from indexing.converters import Forced, convert_text
+from indexing.row_values import own_principals, own_vector, own_version
 from retrieval.errors import InvalidRequest, SourceUnreadable
 from retrieval.types import Document, JSONScalar
 
@@ -41,7 +42,8 @@ MAX_METADATA_CHARS = 2000
 class FieldMap:
     """Which fields of a row to take; an empty tuple guesses. Several are joined, texts by a blank line.
 
-    ``metadata`` names the fields to keep beside; None keeps every simple one.
+    ``metadata`` names the fields to keep beside; None keeps every simple one. ``vector``, ``acl`` and
+    ``version`` are taken from the first named field that a row has, and from none when the tuple is empty.
     """
 
     id: tuple[str, ...] = ()
@@ -49,19 +51,25 @@ class FieldMap:
     text: tuple[str, ...] = ()
     url: tuple[str, ...] = ()
     metadata: tuple[str, ...] | None = None
+    vector: tuple[str, ...] = ("vector",)
+    acl: tuple[str, ...] = ("acl",)
+    version: tuple[str, ...] = ("version",)
+
+
+_UNTOLD = FieldMap()
+_MAY_BE_EMPTY = ("metadata", "vector", "acl", "version")
 
 
 def parse_field_map(text: str) -> FieldMap:
-    """Read ``text=body,title=name``; ``text=question+answer`` joins. Raises InvalidRequest."""
+    """Read ``text=body,title=name``; ``text=question+answer`` joins, ``vector=`` takes none. Raises InvalidRequest."""
     fields = FieldMap()
     for pair in filter(None, (piece.strip() for piece in text.split(","))):
         target, sign, names = pair.partition("=")
         target = target.strip().removeprefix("_")
         chosen = tuple(filter(None, (name.strip() for name in names.split("+"))))
-        if not sign or target not in (*GUESSES, "metadata") or not (chosen or target == "metadata"):
-            raise InvalidRequest(
-                f"cannot read the mapping {pair!r}: write FIELD=COLUMN; FIELD is one of {', '.join(GUESSES)}, metadata"
-            )
+        if not sign or target not in (*GUESSES, *_MAY_BE_EMPTY) or not (chosen or target in _MAY_BE_EMPTY):
+            known = ", ".join((*GUESSES, *_MAY_BE_EMPTY))
+            raise InvalidRequest(f"cannot read the mapping {pair!r}: write FIELD=COLUMN; FIELD is one of {known}")
         fields = replace(fields, **{target: chosen})
     return fields
 
@@ -71,7 +79,7 @@ def check_fields(rows: Sequence[Mapping[str, Any]], fields: FieldMap) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not rows:
         return
-    for target in ("id", "title", "text", "url"):
+    for target in GUESSES:
         for wanted in getattr(fields, target):
             if not _find(names, wanted):
                 near = get_close_matches(wanted, names, 1)
@@ -82,9 +90,12 @@ def check_fields(rows: Sequence[Mapping[str, Any]], fields: FieldMap) -> None:
 
 
 def to_document(
-    data: bytes, fallback_id: str, source: str, fields: FieldMap, forced: Forced | None
+    data: bytes, fallback_id: str, source: str, fields: FieldMap, forced: Forced | None, acl: tuple[str, ...] = ()
 ) -> tuple[Document, Converted]:
-    """One row, as the bytes of a JSON object, as a document. Raises SourceUnreadable with the reason."""
+    """One row, as the bytes of a JSON object, as a document. Raises SourceUnreadable with the reason.
+
+    ``acl`` is that of the file; a row that names principals of its own has those instead.
+    """
     row = parse_row(data)
     used: set[str] = set()
     title = one_line(_joined(row, fields.title, "title", used, " "))
@@ -100,6 +111,9 @@ def to_document(
     if len(document_id) > MAX_ID:
         raise SourceUnreadable(f"an id of {len(document_id)} characters; the limit is {MAX_ID}")
     url = _joined(row, fields.url, "url", used, " ").strip()
+    vector = own_vector(*_taken(row, fields.vector, used))
+    own_acl = own_principals(*_taken(row, fields.acl, used))
+    version = _version(row, fields, used)
     metadata = _metadata(row, fields, used) | ({"url": clean(url)} if url else {})
     document = Document(
         document_id=clean(document_id),
@@ -107,8 +121,10 @@ def to_document(
         title=_unmarked(clean(title)) or converted.title,
         source=clean(url) or source,
         metadata=metadata,
+        acl=own_acl or acl,
+        version=version,
     )
-    return document, converted
+    return document, converted if vector is None else replace(converted, vector=vector)
 
 
 def parse_row(data: bytes) -> dict[str, Any]:
@@ -168,6 +184,26 @@ def _as_text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return "\n\n".join(value)
     return ""
+
+
+def _taken(row: Mapping[str, Any], names: tuple[str, ...], used: set[str]) -> tuple[str, Any]:
+    """Name and value of the first of these fields that holds something; notes in ``used`` what it took."""
+    for wanted in names:
+        name = _find(row, wanted)
+        if name and row[name] is not None and row[name] != "":
+            used.add(name)
+            return name, row[name]
+    return "", None
+
+
+def _version(row: Mapping[str, Any], fields: FieldMap, used: set[str]) -> int:
+    """Of fields that nobody named only a whole number is a version: "5.2" says of what the text tells."""
+    taken: set[str] = set()
+    name, value = _taken(row, fields.version, taken)
+    if fields.version == _UNTOLD.version and (type(value) is not int or value < 1):
+        return 0
+    used |= taken
+    return own_version(name, value)
 
 
 def _metadata(row: Mapping[str, Any], fields: FieldMap, used: set[str]) -> dict[str, JSONScalar | list[JSONScalar]]:

@@ -266,3 +266,55 @@ def test_references_between_pages_show_the_titles_they_point_to(tmp_path: Path) 
     )
     documents, _ = read(tmp_path)
     assert documents[1].text.split("\n")[-1] == ("See The oil, The oil, The oil, The oil, nowhere, The oil and that.")
+
+
+def test_a_row_may_bring_a_vector_principals_and_a_version_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / ".riddle-acl").write_text("group:all\n")
+    rows = [
+        {"_id": "1", "text": "one", "vector": [3, 4.0], "acl": ["group:eng", "group:eng"], "version": 7},
+        {"_id": "2", "text": "two", "vector": None, "acl": [], "version": "5.2"},
+        {"_id": "3", "text": "three", "acl": "user:ada, group:ops", "version": True},
+    ]
+    [file] = plan([write_rows(tmp_path / "a.jsonl", rows)]).files
+    made = [convert_item(item) for item in read_items(file) if isinstance(item, Item)]
+    assert [(each.acl, each.version) for each, _ in made] == [
+        (("group:eng",), 7),
+        (("group:all",), 0),
+        (("group:ops", "user:ada"), 0),
+    ]
+    vectors = [form.vector for _, form in made]
+    assert vectors[1] is vectors[2] is None
+    assert vectors[0] is not None
+    assert vectors[0].tolist() == pytest.approx([0.6, 0.8])
+    assert [dict(each.metadata) for each, _ in made] == [{}, {"version": "5.2"}, {"version": True}]
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        ({"vector": "north"}, "vector is no vector of finite numbers"),
+        ({"vector": [0, 0]}, "vector is no vector of finite numbers"),
+        ({"vector": [1e999]}, "vector is no vector of finite numbers"),
+        ({"vector": [1, True]}, "vector is no vector of finite numbers"),
+        ({"acl": {"eng": True}}, "acl is no list of principals"),
+        ({"acl": ["group:eng", 7]}, "acl is no list of principals"),
+        ({"acl": [" "]}, "acl names no principal"),
+        ({"acl": ["group of two"]}, "'group of two' is no principal"),
+    ],
+)
+def test_a_row_whose_vector_or_principals_cannot_be_read_is_set_aside(
+    tmp_path: Path, field: dict[str, Any], reason: str
+) -> None:
+    documents, [rejected] = read(write_rows(tmp_path / "a.jsonl", [{"_id": "1", "text": "one", **field}]))
+    assert documents == []
+    assert reason in rejected.reason
+
+
+def test_what_a_row_brings_of_its_own_is_taken_from_the_fields_named_or_from_none(tmp_path: Path) -> None:
+    row = {"_id": "1", "text": "one", "vector": [1, 2], "acl": "x", "version": 2, "rev": "3", "who": ["group:a"]}
+    path = write_rows(tmp_path / "a.jsonl", [row])
+    [document], _ = read(Source(path, None, parse_field_map("vector=,acl=who,version=rev")))
+    assert (document.acl, document.version) == (("group:a",), 3)
+    assert dict(document.metadata) == {"vector": [1, 2], "acl": "x", "version": 2}
+    _, [rejected] = read(Source(path, None, parse_field_map("version=text")))
+    assert "versions are whole numbers from 1" in rejected.reason
