@@ -1,122 +1,166 @@
-"""The lexical channel: BM25 over title, headings and body in a tantivy index of our own terms."""
+"""The lexical channel of one segment: BM25 over title, headings and body in a tantivy index of our own terms."""
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from retrieval.analysis import analyse
+from retrieval.analysis import Analysis, default_analysis
+from retrieval.bitmap import Bitmap
 from retrieval.errors import IndexUnreadable
-from retrieval.types import Hits
+from retrieval.filters import EVERYTHING, Fields, Scope
+from retrieval.lexical_live import LiveLexical
+from retrieval.lexical_part import LENGTHS_FILE
+from retrieval.lexical_query import MAX_EXPANSIONS, LexicalQuery, parse_query, scored_terms
+from retrieval.lexical_scoring import BODY, FIELDS, Statistics, inverse_frequency
+from retrieval.lexical_tags import AnyTag, Between, Every, Inside, inside
+from retrieval.lexical_writer import COLUMNS_FILE, LexicalWriter
+from retrieval.types import Hits, Rows
 
-FIELDS = {"title": 0.4, "headings": 0.4, "body": 1.0}
-"""Fields and their weights. The body holds title and headings too, so that a passage is found by words of
-which one stands in its heading and one in its text; the weights of the other two come on top."""
+__all__ = ["FIELDS", "Lexical", "LexicalQuery", "LexicalWriter", "LiveLexical", "Statistics", "parse_query"]
 
-MAX_QUERY_TERMS = 64
-"""Of a longer query the rarest terms are kept: common ones cost most and say least."""
-
-_HEAP_BYTES = 128_000_000
-
-
-def _schema() -> Any:
-    import tantivy
-
-    builder = tantivy.SchemaBuilder()
-    for name in FIELDS:
-        builder.add_text_field(name, tokenizer_name="whitespace", index_option="freq")
-    builder.add_integer_field("row", fast=True)
-    return builder.build()
-
-
-class LexicalWriter:
-    """Writes a new index into an empty folder, one passage after the other; ``row`` counts from 0."""
-
-    def __init__(self, folder: Path) -> None:
-        import tantivy
-
-        folder.mkdir()
-        self._index = tantivy.Index(_schema(), path=str(folder))
-        # One thread keeps rows in order inside segments, so that the same input gives the same index.
-        self._writer = self._index.writer(_HEAP_BYTES, 1)
-        self._document = tantivy.Document
-        self._row = 0
-
-    def add(self, title: str, headings: Sequence[str], text: str) -> None:
-        """``text`` is the passage with the context it carries."""
-        title_terms = " ".join(analyse(title))
-        heading_terms = " ".join(term for heading in headings for term in analyse(heading))
-        body = " ".join((title_terms, heading_terms, *analyse(text)))
-        self._writer.add_document(self._document(title=title_terms, headings=heading_terms, body=body, row=self._row))
-        self._row += 1
-
-    def close(self) -> None:
-        self._writer.commit()
-        self._writer.wait_merging_threads()
-
-    def __enter__(self) -> LexicalWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:  # its threads may be writing still; what they write is thrown away, but not while they do
-            with contextlib.suppress(ValueError, OSError):
-                self._writer.wait_merging_threads()
+_FEW_ROWS: Final = 300
+"""Up to here the index is told the very rows: each costs it some ten microseconds."""
+_WIDE: Final = 0.2
+"""From this share of admitted passages on, searching wide and checking is faster than applying the filter inside."""
+_REMEMBERED: Final = 1 << 16
 
 
 class Lexical:
-    """Reads an index that LexicalWriter wrote. Thread-safe, immutable."""
+    """Reads an index that LexicalWriter wrote. Thread-safe, immutable; rows are those of the segment."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises IndexUnreadable."""
+    def __init__(self, folder: Path, analysis: Analysis | None = None, fields: Fields | None = None) -> None:
+        """``fields`` are the types that the collection declares; they let the index compare dates itself.
+
+        Raises IndexUnreadable.
+        """
         import tantivy
 
+        self.analysis = analysis or default_analysis()
+        self._fields = fields
         try:
             index = _opened(folder) if os.access(folder, os.W_OK) else _opened_through_links(folder)
             self._searcher = index.searcher()
+            self._lengths: dict[str, int] = json.loads((folder / LENGTHS_FILE).read_text())
+            self._columns: dict[str, str] = json.loads((folder / COLUMNS_FILE).read_text())
         except (ValueError, OSError) as error:
             raise IndexUnreadable(f"{folder} cannot be read ({error}): build the collection again") from error
+        self.passages: int = self._searcher.num_docs
         self._schema = index.schema
         self._query: Any = tantivy.Query
-        self._should: Any = tantivy.Occur.Should
+        self._occur: Any = tantivy.Occur
+        self._number: Any = tantivy.FieldType.Float
+        self._frequencies: dict[tuple[str, str], int] = {}
 
-    def search(self, query: str, depth: int) -> Hits:
-        """The best ``depth`` passages that share at least one term with ``query``; BM25 (k1 1.2, b 0.75), summed."""
-        terms = Counter(analyse(query))
-        if not terms or depth < 1:
+    def statistics(self, query: LexicalQuery) -> Statistics:
+        """What this segment adds to the statistics of a snapshot, for this query."""
+        frequencies = {key: self._frequency(*key) for key in query.keys()}  # noqa: SIM118 - no mapping
+        for prefix in query.prefixes:
+            for term, frequency in self._searcher.terms_with_prefix(BODY, prefix, None, MAX_EXPANSIONS):
+                frequencies[BODY, term] = frequency
+        return Statistics(self.passages, frequencies, self._lengths)
+
+    def search(
+        self,
+        query: LexicalQuery,
+        depth: int,
+        *,
+        statistics: Statistics | None = None,
+        allowed: Bitmap | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Hits:
+        """The best ``depth`` passages that share a term with ``query`` and hold its phrases; BM25 (k1 1.2, b 0.75).
+
+        ``statistics`` are those of everything that is searched together, this segment's own when None. Only rows of
+        ``allowed`` are returned; ``scope`` is what ``allowed`` was made from and helps to find them quickly. Lengths
+        are compared with the mean of this segment, whatever the statistics.
+        """
+        matching = self._matching(query, statistics or self.statistics(query))
+        admitted = self.passages if allowed is None else allowed.count()
+        if matching is None or not admitted or depth < 1:
             return Hits.empty()
-        clauses = [
-            (self._should, self._weighted(field, term, weight * count))
-            for term, count in self._rarest(terms).items()
-            for field, weight in FIELDS.items()
-        ]
-        found = self._searcher.search(self._query.boolean_query(clauses), depth, count=False).hits
+        if allowed is None or admitted == self.passages:
+            return _ranked(*self._best(matching, depth), depth)
+        limit = depth
+        if admitted <= _FEW_ROWS:
+            rows = self._query.term_set_query(self._schema, "row", allowed.rows().tolist())
+            matching = self._restricted(matching, rows)
+        else:
+            condition = inside(scope, self._columns, self._fields) if admitted < _WIDE * self.passages else None
+            if condition is not None:
+                matching = self._restricted(matching, self._condition(condition))
+            else:
+                limit = int(depth * self.passages / admitted * 1.5) + 10
+        return self._checked(matching, depth, limit, allowed)
+
+    def _checked(self, matching: Any, depth: int, limit: int, allowed: Bitmap) -> Hits:
+        """Search wider and wider until ``depth`` admitted rows are found or there is nothing more."""
+        while True:
+            rows, scores = self._best(matching, min(limit, self.passages))
+            admitted = allowed.has(rows)
+            if len(rows) < limit or np.count_nonzero(admitted) >= depth:
+                return _ranked(rows[admitted], scores[admitted], depth)
+            limit *= 4
+
+    def _best(self, matching: Any, limit: int) -> tuple[Rows, Any]:
+        found = self._searcher.search(matching, limit, count=False).hits
         scores = np.array([score for score, _ in found], np.float32)
-        addresses = [address for _, address in found]
-        rows = np.array(self._searcher.fast_field_values("row", addresses), np.int64)
-        order = np.lexsort((rows, -scores))
-        return Hits(rows[order], scores[order])
+        return np.array(self._searcher.fast_field_values("row", [where for _, where in found]), np.int64), scores
 
-    def _weighted(self, field: str, term: str, weight: float) -> Any:
-        return self._query.boost_query(self._query.term_query(self._schema, field, term, "freq"), weight)
+    def _matching(self, query: LexicalQuery, statistics: Statistics) -> Any | None:
+        """tantivy's query, each term's weight corrected from the idf of this index to that of ``statistics``."""
+        any_of = [
+            (self._occur.Should, self._query.boost_query(self._term(each.field, each.term), each.weight / idf))
+            for each in scored_terms(query, statistics)
+            if (idf := self._idf(each.field, each.term))
+        ]
+        if not any_of:
+            return None
+        matching = self._query.boolean_query(any_of)
+        for phrase in query.phrases:
+            words = list(phrase)
+            one = self._term(BODY, words[0]) if len(words) == 1 else None
+            matching = self._restricted(matching, one or self._query.phrase_query(self._schema, BODY, words))
+        return matching
 
-    def _rarest(self, terms: Counter[str]) -> Counter[str]:
-        if len(terms) <= MAX_QUERY_TERMS:
-            return terms
-        known = {term: self._searcher.doc_freq("body", term) for term in terms}
-        rarest = sorted((frequency, term) for term, frequency in known.items() if frequency)[:MAX_QUERY_TERMS]
-        return Counter({term: terms[term] for _, term in rarest})
+    def _term(self, field: str, term: str) -> Any:
+        return self._query.term_query(self._schema, field, term, "freq")
+
+    def _restricted(self, matching: Any, condition: Any) -> Any:
+        """Those of ``matching`` that meet ``condition``, which adds nothing to their scores."""
+        must = self._occur.Must
+        return self._query.boolean_query([(must, self._query.const_score_query(condition, 0.0)), (must, matching)])
+
+    def _condition(self, condition: Inside) -> Any:
+        if isinstance(condition, AnyTag):
+            return self._query.term_set_query(self._schema, "tags", list(condition.tags))
+        if isinstance(condition, Between):
+            column, least, most = condition.column, condition.least, condition.most
+            return self._query.range_query(self._schema, column, self._number, least, most)
+        occur = self._occur.Must if isinstance(condition, Every) else self._occur.Should
+        return self._query.boolean_query([(occur, self._condition(part)) for part in condition.parts])
+
+    def _idf(self, field: str, term: str) -> float:
+        frequency = self._frequency(field, term)
+        return inverse_frequency(self.passages, frequency) if frequency else 0.0
+
+    def _frequency(self, field: str, term: str) -> int:
+        known = self._frequencies.get((field, term))
+        if known is None:
+            if len(self._frequencies) >= _REMEMBERED:
+                self._frequencies.clear()
+            known = self._frequencies[field, term] = self._searcher.doc_freq(field, term)
+        return known
+
+
+def _ranked(rows: Rows, scores: Any, depth: int) -> Hits:
+    order = np.lexsort((rows, -scores))[:depth]
+    return Hits(rows[order], scores[order])
 
 
 def _opened(folder: Path) -> Any:

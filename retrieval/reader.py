@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexUnreadable, InvalidRequest
-from retrieval.lexical import Lexical
+from retrieval.lexical import Lexical, parse_query
 from retrieval.manifest import FULL_CHECK_BYTES, Manifest, check_encoder, check_files
 from retrieval.passages import Passages
 from retrieval.types import Chunk, CollectionInfo, Document, EncoderSpec, Hits, Passage, Rows, Vectors
@@ -53,7 +53,7 @@ class Generation:
 
     def lexical(self, query: str, depth: int) -> Hits:
         """BM25 over title, headings and body; rows that share no term with ``query`` are left out."""
-        return self._lexical.search(query, depth)
+        return self._lexical.search(parse_query(query, self._lexical.analysis), depth)
 
     def dense(self, vector: NDArray[np.float32], depth: int) -> Hits:
         """The nearest passages of a unit vector (float32 ``[d]``), scored by cosine."""

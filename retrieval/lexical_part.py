@@ -1,0 +1,124 @@
+"""One tantivy index being written: its schema, how a passage becomes a tantivy document, how parts become one index.
+
+Run as ``python -m retrieval.lexical_part FOLDER`` it writes a part in a process of its own: pickled AnalysisSettings
+on stdin, then lists of Entry, an empty list last.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from retrieval.analysis import Analysis
+from retrieval.lexical_scoring import FIELDS
+from retrieval.lexical_tags import NUMBERS
+
+LENGTHS_FILE: Final = "lengths.json"
+"""Number of terms in each field, which tantivy knows and does not tell."""
+
+_HEAP_BYTES = 256_000_000
+"""What a part holds in memory before tantivy writes a segment of its own; more makes fewer segments to search."""
+
+
+class Entry(NamedTuple):
+    """A passage on its way into the index; ``text`` with the context it carries, ``tags`` with spaces between."""
+
+    row: int
+    title: str
+    headings: tuple[str, ...]
+    text: str
+    tags: str
+    numbers: Mapping[str, list[float]]
+
+
+def _schema() -> Any:
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    for name in FIELDS:
+        option = "position" if name == "body" else "freq"
+        builder.add_text_field(name, tokenizer_name="whitespace", index_option=option)
+    builder.add_text_field("tags", tokenizer_name="whitespace", index_option="basic")
+    builder.add_integer_field("row", indexed=True, fast=True)
+    for name in NUMBERS:
+        builder.add_float_field(name, fast=True)
+    return builder.build()
+
+
+class PartWriter:
+    """Writes an index into a new folder. Not thread-safe."""
+
+    def __init__(self, folder: Path, analysis: Analysis) -> None:
+        import tantivy
+
+        folder.mkdir()
+        self._folder = folder
+        self._joined = analysis.joined
+        index = tantivy.Index(_schema(), path=str(folder))
+        # One thread keeps rows in order inside segments, so that the same input gives the same index.
+        self._writer = index.writer(_HEAP_BYTES, 1)
+        self._document = tantivy.Document
+        self._lengths = dict.fromkeys(FIELDS, 0)
+        self._head: tuple[str, tuple[str, ...]] = ("", ())
+        self._head_terms = ("", "")
+
+    def add(self, entry: Entry) -> None:
+        if self._head != (entry.title, entry.headings):
+            self._head = entry.title, entry.headings
+            self._head_terms = self._joined(entry.title), " ".join(filter(None, map(self._joined, entry.headings)))
+        title, headings = self._head_terms
+        body = " ".join(filter(None, (title, headings, self._joined(entry.text))))
+        found = {name: terms for name, terms in (("title", title), ("headings", headings), ("body", body)) if terms}
+        for name, terms in found.items():
+            self._lengths[name] += terms.count(" ") + 1
+        self._writer.add_document(self._document(row=entry.row, tags=entry.tags, **found, **entry.numbers))
+
+    def close(self) -> None:
+        self._writer.commit()
+        self._writer.wait_merging_threads()
+        (self._folder / LENGTHS_FILE).write_text(json.dumps(self._lengths))
+
+    def abandon(self) -> None:
+        """Wait for tantivy's threads: what they write is thrown away, but not while they do."""
+        self._writer.wait_merging_threads()
+
+
+def join(parts: list[Path], folder: Path) -> None:
+    """Move the segments of ``parts`` into ``folder`` as one index; the parts are gone afterwards.
+
+    What tantivy's ``merge_indices`` does in Rust, without the merging: segments are immutable, named by random
+    identifiers, and an index is the list of them in ``meta.json``.
+    """
+    metas = [json.loads((part / "meta.json").read_text()) for part in parts]
+    lengths = [json.loads((part / LENGTHS_FILE).read_text()) for part in parts]
+    segments = [segment for meta in metas for segment in meta["segments"]]
+    names = tuple(segment["segment_id"].replace("-", "") for segment in segments)
+    moved = ["meta.json"]
+    for part in parts:
+        for path in part.iterdir():
+            if path.name.startswith(names):
+                path.rename(folder / path.name)
+                moved.append(path.name)
+            else:
+                path.unlink()
+        part.rmdir()
+    joined = metas[0] | {"segments": segments, "opstamp": max(meta["opstamp"] for meta in metas)}
+    (folder / ".managed.json").write_text(json.dumps(sorted(moved)))
+    (folder / LENGTHS_FILE).write_text(json.dumps({name: sum(each[name] for each in lengths) for name in FIELDS}))
+    (folder / "meta.json").write_text(json.dumps(joined))
+
+
+def _main(folder: Path) -> None:
+    writer = PartWriter(folder, Analysis(pickle.load(sys.stdin.buffer)))
+    while block := pickle.load(sys.stdin.buffer):
+        for entry in block:
+            writer.add(entry)
+    writer.close()
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
