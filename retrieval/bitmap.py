@@ -93,7 +93,7 @@ class Bitmap:
     def has(self, rows: Rows | Sequence[int]) -> NDArray[np.bool_]:
         """For each of ``rows`` whether it is in the set."""
         wanted = np.asarray(rows, np.int64)
-        return (self.bits[wanted >> 3] >> (wanted & 7).astype(np.uint8) & 1).astype(np.bool_)
+        return np.asarray(self.bits[wanted >> 3] >> (wanted & 7).astype(np.uint8) & 1, np.bool_)
 
     def __contains__(self, row: int) -> bool:
         return bool(self.bits[row >> 3] >> (row & 7) & 1)

@@ -1,282 +1,282 @@
-"""Collections on disk: named, in immutable generations, of which one pointer file says which is current."""
+"""One collection: the state that searches read, level with its files, and changes, durable and visible at once."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import re
-import shutil
+import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
+from retrieval.analysis import Analysis, AnalysisSettings
+from retrieval.applying import alive, carried_out, decided
+from retrieval.changes import Change, Delete, Outcome, Upsert, check, decode, encode
+from retrieval.durable import disk_full_said_plainly, exclusive
+from retrieval.errors import CollectionNotFound, IndexUnreadable, Overloaded, RiddleError
+from retrieval.filters import check_metadata
+from retrieval.generations import Layout, read_deleted
+from retrieval.live import CAPACITY, LiveBlock
+from retrieval.log import LogReader, LogWriter
+from retrieval.manifest import CollectionSettings, Manifest, check_analysis
+from retrieval.segment import Segment
+from retrieval.snapshot import Snapshot
+from retrieval.types import CollectionInfo, EncoderSpec
+from retrieval.views import BlockView, SegmentView
 
-from retrieval.durable import disk_full_said_plainly, exclusive, replace_json, sync_file, sync_tree
-from retrieval.errors import CollectionNotFound, IndexUnreadable, InvalidRequest
-from retrieval.lexical import LexicalWriter
-from retrieval.manifest import Manifest, list_files, read_manifest, write_manifest
-from retrieval.passages import PassageWriter
-from retrieval.reader import LEXICAL, VECTORS, Generation, Part
-from retrieval.types import CollectionInfo, EncoderSpec, Vectors
-from retrieval.vectors import build_index, resolve
+log = logging.getLogger("riddle.collection")
 
-__all__ = ["CollectionStore", "Generation", "IndexSettings", "Part", "write_generation"]
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_POINTER, _GENERATIONS, _STATE, _ASIDE = "CURRENT", "generations", ".state", ".aside-"
-_KEPT = 2
-"""Generations kept: the current one and the one before it."""
-
-Progress = Callable[[str, int], None]
-"""Called with a stage (``write``, ``graph``, ``flush``) and how many passages it has done; may raise to cancel."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexSettings:
-    """How a collection is indexed."""
-
-    vectors: str = "auto"
-    """``Flat`` (exact), ``HNSW16`` (graph, 16 links), or ``auto``: by size."""
-    threads: int = 1
-    """Threads that build the graph; with more than one the graph is not the same at each build."""
+MAX_FROZEN = 32
+"""Blocks that may wait to be sealed; with more, writers are asked to come back later."""
+LOG_BYTES = 256 * 2**20
+"""A log file is ended at this size even when its block has room."""
+TOMBSTONES = 10_000
+_WAIT_S = 30.0
 
 
-class CollectionStore:
-    """The collections below one folder: ``<root>/<name>/CURRENT`` and ``<root>/<name>/generations/000042/``.
+class Maintenance(Protocol):
+    """Seals and merges what writers leave. ``wake`` returns at once or when the work is done, as the kind has it."""
 
-    Thread-safe, and safe among processes: a reader keeps the generation it holds while another is
-    published or the collection is dropped.
+    def wake(self, collection: Collection) -> None: ...
+
+
+class Collection:
+    """A collection on disk, open for reading and writing. Thread-safe, and safe among processes.
+
+    Every process follows the same log: before each search two stats tell whether there is news.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._guard = threading.Lock()
-        self._manifests: dict[str, tuple[tuple[int, int], Manifest]] = {}
-        self._open: dict[str, Generation] = {}
+    def __init__(self, folder: Path, locks: Path, maintenance: Maintenance) -> None:
+        """Raises CollectionNotFound, IndexUnreadable."""
+        self.layout = Layout(folder)
+        self.name = folder.name
+        self.locks, self._maintenance = locks, maintenance
+        self._guard = threading.RLock()
+        self._reopening: threading.Thread | None = None
+        self._writing = False
+        self._held: dict[str, Segment] = {}
+        self._current: Snapshot
+        self._open_afresh()
 
-    def names(self) -> list[str]:
-        """Names of all collections, sorted."""
-        return sorted(path.parent.name for path in self.root.glob(f"*/{_POINTER}") if _NAME.fullmatch(path.parent.name))
+    @property
+    def encoder(self) -> EncoderSpec:
+        return self._current.manifest.encoder
 
-    def info(self, name: str) -> CollectionInfo:
-        """What is current; costs one ``stat`` while nothing changes. Raises CollectionNotFound, IndexUnreadable."""
-        return self._manifest(name).info()
+    @property
+    def settings(self) -> CollectionSettings:
+        return self._current.manifest.settings
 
-    def open(self, name: str, encoder: EncoderSpec | None = None) -> Generation:
-        """The current generation, opened once and shared.
+    @property
+    def capacity(self) -> int:
+        """Passages of a live block."""
+        return CAPACITY
 
-        Raises CollectionNotFound; IndexUnreadable when it is damaged, of a format or analysis that
-        this version cannot read, or not built with ``encoder``.
+    def info(self) -> CollectionInfo:
+        """What can be found now; costs two stats while nothing changes."""
+        return self.snapshot().info
+
+    def snapshot(self) -> Snapshot:
+        """What a search that begins now reads: it holds every change that was acknowledged before."""
+        # A writer of this process shows its change when it is acknowledged, so what it is at needs no waiting for.
+        if self._level() or self._writing:
+            return self._current
+        with self._guard:
+            self._follow()
+            return self._current
+
+    def write(self, changes: Sequence[Change]) -> list[Outcome]:
+        """Carry out changes in order, as one batch that is durable when this returns, whole or not at all.
+
+        A change that its version forbids, or that finds nothing to delete, is told in its outcome and the others
+        go on. Raises InvalidRequest (nothing is written then), Overloaded, DiskFull, Conflict when another process
+        holds the lock too long.
         """
-        while True:
-            manifest = self._manifest(name)
-            with self._guard:
-                generation = self._open.get(name)
-                if generation is None or generation.info.generation != manifest.info().generation:
-                    try:
-                        generation = Generation(self._folder(name) / f"{manifest.number:06}", manifest)
-                    except IndexUnreadable:
-                        if self._replaced_since(name, manifest):
-                            continue
-                        raise
-                    self._open[name] = generation
-            if encoder is not None:
-                generation.check_encoder(encoder)
-            return generation
-
-    def drop(self, name: str) -> None:
-        """Remove a collection and its files. Raises CollectionNotFound; Conflict while it is being written."""
-        _check_name(name)
-        with self.exclusive(name):
-            if not (self.root / name / _POINTER).exists():
-                raise _not_found(name)
-            gone = self.root / _STATE / f"{name}.dropped"
-            shutil.rmtree(gone, ignore_errors=True)
-            (self.root / name).rename(gone)
-            sync_file(self.root)
-            with self._guard:
-                self._open.pop(name, None)
-                self._manifests.pop(name, None)
-            shutil.rmtree(gone, ignore_errors=True)
+        for change in changes:
+            check(change, self.encoder.dimension)
+            if isinstance(change, Upsert):
+                check_metadata(change.document.metadata, self.settings.fields)
+        with self.appending():
+            outcomes, accepted = decided(self._current, self._tombstones, changes)
+            if accepted:
+                self._append(accepted)
+            frozen = len(self._current.blocks) > 1
+        if frozen:
+            self._maintenance.wake(self)
+        return outcomes
 
     @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
-        """Be the only writer of this collection. Raises InvalidRequest for a bad name, Conflict."""
-        _check_name(name)
+    def appending(self) -> Iterator[None]:
+        """Be the only one who changes this collection, level with everything that others did. Raises Conflict."""
+        lock = self.locks / f"{self.name}.log.lock"
+        busy = f"the collection {self.name} is being changed by another process; try again"
         with (
-            disk_full_said_plainly(f"the collection {name}", self.root),
-            exclusive(self.root / _STATE / f"{name}.lock", f"the collection {name} is being written by someone else"),
+            self._guard,
+            disk_full_said_plainly(f"the collection {self.name}", self.layout.folder),
+            exclusive(lock, busy, wait_s=_WAIT_S),
         ):
-            yield
-
-    def stage(self, name: str) -> tuple[Path, int]:
-        """A fresh folder to write a generation into, and its number. The caller holds ``exclusive``.
-
-        What writers that were killed left behind is removed first. Numbers are never used again,
-        not even after a drop: caches go by them.
-        """
-        generations = self._folder(name)
-        generations.mkdir(parents=True, exist_ok=True)
-        used = [int(path.name) for path in generations.iterdir() if path.name.isdigit()]
-        last = self.root / _STATE / f"{name}.last"
-        number = max([*used, json.loads(last.read_text()) if last.exists() else 0]) + 1
-        replace_json(last, number)
-        try:
-            current = self._current_number(name) or 0
-        except IndexUnreadable:  # a rebuild is the way out of that, and until then nothing is thrown away
-            current = number
-        for path in generations.iterdir():
-            if not path.name.isdigit() or int(path.name) > current:
-                shutil.rmtree(path)
-        shutil.rmtree(self.root / _STATE / f"{name}.dropped", ignore_errors=True)
-        aside = generations / f"{_ASIDE}{number:06}"
-        aside.mkdir()
-        return aside, number
-
-    def publish(self, name: str, aside: Path, number: int) -> CollectionInfo:
-        """Make what lies in ``aside`` the current generation. The caller holds ``exclusive``."""
-        generations = self._folder(name)
-        sync_tree(aside)
-        final = aside.rename(generations / f"{number:06}")
-        sync_file(generations)
-        sync_file(generations.parent)
-        sync_file(self.root)
-        try:
-            replace_json(self.root / name / _POINTER, {"generation": number})
-        except OSError:
-            if self._current_number(name) != number:
-                shutil.rmtree(final, ignore_errors=True)
-            raise
-        kept = sorted((path for path in generations.iterdir() if path.name.isdigit()), reverse=True)
-        for path in kept[_KEPT:]:
-            shutil.rmtree(path, ignore_errors=True)
-        return self.info(name)
-
-    def _folder(self, name: str) -> Path:
-        return self.root / name / _GENERATIONS
-
-    def _manifest(self, name: str) -> Manifest:
-        _check_name(name)
-        pointer = self.root / name / _POINTER
-        while True:
+            self._follow()
+            self._writing = True
             try:
-                stat = pointer.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                raise _not_found(name) from None
-            seen = (stat.st_mtime_ns, stat.st_ino)
-            cached = self._manifests.get(name)
-            if cached and cached[0] == seen:
-                return cached[1]
-            number = self._current_number(name)
-            try:
-                manifest = read_manifest(self._folder(name) / f"{number:06}")
-            except FileNotFoundError as error:
-                if self._current_number(name) != number:
-                    continue
-                raise IndexUnreadable(f"{error.filename} is missing: build the collection {name} again") from error
-            self._manifests[name] = (seen, manifest)
-            return manifest
+                yield
+            finally:
+                self._writing = False
 
-    def _current_number(self, name: str) -> int | None:
-        """The number in the pointer file; None without one. Raises IndexUnreadable."""
-        pointer = self.root / name / _POINTER
-        try:
-            return int(json.loads(pointer.read_text(encoding="utf-8"))["generation"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError, KeyError) as error:
-            raise IndexUnreadable(f"{pointer} is damaged ({error}): build the collection {name} again") from error
+    def freeze(self) -> None:
+        """End the live block, so that it can be sealed. The caller is ``appending``."""
+        if self._current.blocks and self._current.blocks[-1].documents:
+            self._writer.rotate()
 
-    def _replaced_since(self, name: str, manifest: Manifest) -> bool:
-        return self._current_number(name) != manifest.number
+    def taken_up(self) -> Snapshot:
+        """What the pointer names now, at once and not beside the searches: for whoever has published it."""
+        with self._guard:
+            manifest = self.layout.current()
+            if manifest.epoch == self._current.manifest.epoch:
+                self._exchange(manifest, self._views(manifest))
+            else:
+                self._open_afresh()
+            return self._current
 
+    def tombstones(self) -> Mapping[str, int]:
+        return dict(list(self._tombstones.items())[-TOMBSTONES:])
 
-def write_generation(
-    store: CollectionStore,
-    name: str,
-    parts: Iterable[Part],
-    *,
-    encoder: EncoderSpec,
-    settings: IndexSettings | None = None,
-    progress: Progress | None = None,
-) -> CollectionInfo:
-    """Write the documents of ``parts`` as the next generation of ``name`` and make it current.
+    def close(self) -> None:
+        """Wait for what goes on beside the searches."""
+        thread = self._reopening
+        if thread is not None:
+            thread.join()
 
-    Written aside, flushed, checksummed, renamed, then the pointer is replaced: killed anywhere, or
-    when ``parts`` or ``progress`` raises, the generation before stays current and whole. Parts are
-    taken one at a time, so memory holds one of them. Raises Conflict while another writer is at
-    this collection, DiskFull, InvalidRequest for a bad name, a document id that comes twice, chunks
-    outside their document, and vectors of another shape or not finite.
-    """
-    settings = settings or IndexSettings()
-    report = progress or (lambda stage, done: None)
-    resolve(settings.vectors, 0)
-    with store.exclusive(name):
-        aside, number = store.stage(name)
-        try:
-            documents, passages = _write_parts(aside, parts, encoder.dimension, report)
-            vectors: Vectors = np.empty((0, encoder.dimension), np.float32)
-            if passages:
-                vectors = np.memmap(aside / VECTORS, np.float32, "r", shape=(passages, encoder.dimension))
-            spec = resolve(settings.vectors, passages)
-            build_index(spec, vectors, aside, threads=settings.threads, progress=lambda done: report("graph", done))
-            report("flush", passages)
-            manifest = Manifest(
-                collection=name,
-                number=number,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                documents=documents,
-                passages=passages,
-                vectors=spec,
-                encoder=replace(encoder, languages=tuple(encoder.languages)),
-                files=list_files(aside),
+    def _level(self) -> bool:
+        return self.layout.pointer_seen() == self._seen and not self._log.news()
+
+    def _follow(self) -> None:
+        """Read what others wrote since. The caller holds the guard."""
+        seen = self.layout.pointer_seen()
+        if seen is None:
+            raise CollectionNotFound(f"no collection is called {self.name!r}")
+        if seen != self._seen:
+            manifest = self._manifest()
+            if manifest.epoch != self._current.manifest.epoch:
+                self._open_afresh()
+                return
+            self._reopen_beside(manifest)
+        self._read_log()
+
+    def _read_log(self) -> None:
+        for record in self._log.read():
+            self._apply(record.seq, decode(record.payload, self.encoder.dimension))
+
+    def _append(self, accepted: Sequence[Change]) -> None:
+        passages = sum(len(change.chunks) for change in accepted if isinstance(change, Upsert))
+        blocks = self._current.blocks
+        if len(blocks) > MAX_FROZEN:
+            raise Overloaded(
+                f"{len(blocks)} blocks of changes wait to be sealed: send changes more slowly",
+                stage="maintenance",
+                retry_after_ms=1000,
             )
-            write_manifest(aside, manifest)
-            return store.publish(name, aside, number)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+        if blocks and (not blocks[-1].block.has_room(passages) or self._log.offset > LOG_BYTES):
+            self._writer.rotate()
+        record = self._writer.append(encode(accepted))
+        self._apply(record.seq, accepted)
 
+    def _apply(self, seq: int, changes: Sequence[Change]) -> None:
+        """Show the changes of one record."""
+        current = self._current
+        first = self._log.file_first
+        blocks = list(current.blocks)
+        if not blocks or blocks[-1].block.first != first:
+            passages = sum(len(change.chunks) for change in changes if isinstance(change, Upsert))
+            block = LiveBlock(
+                first, self.encoder.dimension, self._analysis, self.settings.fields, max(self.capacity, passages)
+            )
+            blocks.append(BlockView.empty(block))
+        gone = carried_out(current, blocks[-1].block, changes)
+        for change in changes:
+            if isinstance(change, Delete):
+                self._tombstones.pop(change.document_id, None)
+                self._tombstones[change.document_id] = change.version
+        blocks[-1].block.last = seq
+        segments = [view.without(gone.get(id(view), ())) for view in current.segments]
+        earlier = [view.without(gone.get(id(view), ())) for view in blocks[:-1]]
+        newest = blocks[-1].grown().without([*gone.get(id(blocks[-1]), ()), *gone.get(0, ())])
+        self._current = Snapshot(current.manifest, self._analysis, segments, [*earlier, newest], seq)
 
-def _write_parts(folder: Path, parts: Iterable[Part], dimension: int, report: Progress) -> tuple[int, int]:
-    """Returns how many documents and passages were written."""
-    with (
-        PassageWriter(folder) as columns,
-        LexicalWriter(folder / LEXICAL) as lexical,
-        (folder / VECTORS).open("wb") as vectors,
-    ):
-        for part in parts:
-            _check_part(part, dimension)
-            for document, chunks in zip(part.documents, part.chunks, strict=True):
-                columns.add(document, chunks)
-                for chunk in chunks:
-                    text = document.text[chunk.start : chunk.end]
-                    lexical.add(document.title, chunk.headings, f"{chunk.context}\n{text}")
-            vectors.write(np.ascontiguousarray(part.vectors, np.float32).data)
-            report("write", columns.passages)
-    return columns.documents, columns.passages
+    def _manifest(self) -> Manifest:
+        return self.layout.current()
 
+    def _open_afresh(self) -> None:
+        """The current generation with the log behind it. Goes on when it is replaced meanwhile."""
+        while True:
+            seen = self.layout.pointer_seen()
+            if seen is None:
+                raise CollectionNotFound(f"no collection is called {self.name!r}")
+            try:
+                manifest = self._manifest()
+                views = self._views(manifest)
+                reader = LogReader(self.layout.log, manifest.log_seq)
+            except (IndexUnreadable, FileNotFoundError) as error:
+                if self.layout.pointer_seen() != seen:
+                    continue
+                if isinstance(error, IndexUnreadable):
+                    raise
+                raise IndexUnreadable(
+                    f"{error.filename} is missing: build the collection {self.name} again, or restore a snapshot"
+                ) from error
+            self._seen, self._log, self._writer = seen, reader, LogWriter(reader)
+            self._tombstones = dict(manifest.tombstones)
+            self._current = Snapshot(manifest, self._analysis, views, (), manifest.log_seq)
+            try:
+                self._read_log()
+            except IndexUnreadable:
+                if self.layout.pointer_seen() != seen:
+                    continue
+                raise
+            return
 
-def _check_part(part: Part, dimension: int) -> None:
-    count = sum(map(len, part.chunks))
-    if len(part.documents) != len(part.chunks) or part.vectors.shape != (count, dimension):
-        raise InvalidRequest(
-            f"a part of {len(part.documents)} documents with {count} chunks needs vectors [{count}, {dimension}], "
-            f"not {list(part.vectors.shape)}"
-        )
-    if not np.isfinite(part.vectors).all():
-        raise InvalidRequest("a part holds a vector with a value that is not finite")
+    def _views(self, manifest: Manifest) -> list[SegmentView]:
+        """The segments of a generation, those that are open already as they are."""
+        self._analysis = Analysis(AnalysisSettings(manifest.settings.synonyms, manifest.settings.words))
+        check_analysis(manifest, self._analysis.version)
+        views = []
+        for entry in manifest.segments:
+            segment = self._held.get(entry.id) or Segment(
+                self.layout.segment(entry.id), self._analysis, manifest.settings.fields
+            )
+            views.append(SegmentView.of(segment, read_deleted(self.layout, manifest.number, entry)))
+        self._held = {view.segment.id: view.segment for view in views}
+        return views
 
+    def _reopen_beside(self, manifest: Manifest) -> None:
+        """Take up a generation of the same content without keeping searches waiting: its segments open in a thread."""
+        if self._reopening is not None and self._reopening.is_alive():
+            return
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"{name!r} is no name for a collection: use 1 to 64 of a-z, 0-9, _ and -, beginning with a letter or digit"
-        )
+        def reopen() -> None:
+            try:
+                views = self._views(manifest)
+            except (RiddleError, OSError) as error:  # replaced once more: the next look at the pointer will tell
+                log.info("generation %d of %s is gone already: %s", manifest.number, self.name, error)
+                return
+            with self._guard:
+                self._exchange(manifest, views)
 
+        self._reopening = threading.Thread(target=reopen, name=f"reopen-{self.name}", daemon=True)
+        self._reopening.start()
 
-def _not_found(name: str) -> CollectionNotFound:
-    return CollectionNotFound(f"no collection is called {name!r}")
+    def _exchange(self, manifest: Manifest, views: list[SegmentView]) -> None:
+        """Put a generation of the same content in the current one's place. The caller holds the guard."""
+        current = self._current
+        if manifest.number <= current.manifest.number or manifest.epoch != current.manifest.epoch:
+            return
+        kept = [view for view in current.blocks if view.block.first > manifest.log_seq]
+        sealed = [view for view in current.blocks if view.block.first <= manifest.log_seq]
+        if any(view.block.last > manifest.log_seq for view in sealed):
+            self._open_afresh()
+            return
+        if current.seq < manifest.log_seq:  # the log behind it is not read yet
+            self._open_afresh()
+            return
+        changed = list(dict.fromkeys(name for view in kept for name in view.block.changed))
+        views = [view.without(alive(view, changed)) for view in views]
+        self._current = Snapshot(manifest, current.analysis, views, kept, current.seq)
+        self._seen = self.layout.seen_of(manifest.number) or self._seen

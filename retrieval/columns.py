@@ -68,6 +68,10 @@ class Columns:
         values: list[int] = self._numbers[name][rows].tolist()
         return values
 
+    def column(self, name: str) -> NDArray[Any]:
+        """All values of a column of numbers."""
+        return self._numbers[name]
+
     def strings(self, name: str, rows: Rows) -> list[str]:
         return self.slices(name, rows, None, None)
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,18 +83,24 @@ def checksum(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def exclusive(lock: Path, conflict: str) -> Iterator[None]:
+def exclusive(lock: Path, conflict: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold ``lock`` against other threads and processes; the kernel lets go of it when the holder dies.
 
-    Raises Conflict with the message ``conflict`` at once when someone else holds it.
+    Raises Conflict with the message ``conflict`` when someone else holds it, after ``wait_s`` seconds.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    ends, pause = time.monotonic() + wait_s, 0.0005
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(conflict) from None
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= ends:
+                    raise Conflict(conflict) from None
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
         yield
     finally:
         os.close(descriptor)

@@ -45,6 +45,20 @@ class TooLarge(RiddleError):
     title = "Too large"
 
 
+class Unauthorized(RiddleError):
+    """The request shows no key, or one that is not in force (HTTP 401)."""
+
+    code = "unauthorized"
+    title = "Key needed"
+
+
+class Forbidden(RiddleError):
+    """The key does not allow this (HTTP 403)."""
+
+    code = "forbidden"
+    title = "Forbidden"
+
+
 class CollectionNotFound(RiddleError):
     """No collection has that name (HTTP 404)."""
 
@@ -101,6 +115,13 @@ class IndexUnreadable(RiddleError):
 
     code = "index_unreadable"
     title = "Index unreadable"
+
+
+class GateFailed(RiddleError):
+    """What was built is not good enough to be published; what was there before is untouched (HTTP 409)."""
+
+    code = "gate_failed"
+    title = "Not good enough to publish"
 
 
 class DiskFull(RiddleError):

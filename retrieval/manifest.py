@@ -1,26 +1,45 @@
-"""What the manifest of a generation says: format, analysis, encoder, counts, and the checksum of each file."""
+"""What the manifests of segments and generations say: format, analysis, encoder, counts and checksums."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieval.analysis import ANALYSIS_VERSION
 from retrieval.durable import checksum, replace_json
 from retrieval.errors import IndexUnreadable
-from retrieval.types import CollectionInfo, EncoderSpec
+from retrieval.filters import Fields
+from retrieval.types import EncoderSpec
 
-FORMAT = 1
-"""Raised when older code could not read what newer code writes."""
+FORMAT = 2
+"""Raised when older code could not read what newer code writes. 1 was one folder a generation, without changes."""
 
-NAME = "manifest.json"
+SEGMENT = "segment.json"
 
 FULL_CHECK_BYTES = 256 * 2**20
-"""Opening reads every byte of a generation up to this size (0.2 s); of a larger one it compares file sizes."""
+"""Opening reads every byte of a segment up to this size (0.2 s); of a larger one it compares file sizes, and
+`riddle collections verify` reads everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """How a collection is indexed; fixed for a segment when it is written, and kept in every manifest."""
+
+    vectors: str = "auto"
+    """The vector index's spec string, such as ``HNSW32,SQ8``; ``auto`` chooses by size, memory and ``recall``."""
+    fields: Fields = field(default_factory=dict)
+    """Declared types of metadata keys: keyword, number, date, boolean. Others go by the kind of their values."""
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    """Groups of words that mean the same."""
+    words: tuple[str, ...] = ()
+    """Words that the Chinese segmenter must not cut, such as product names."""
+    memory_bytes: int | None = None
+    """What vector indexes may hold in memory; None for no bound. Only ``auto`` heeds it."""
+    recall: float = 0.95
+    """Recall@10 that ``auto`` aims at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +49,55 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentManifest:
+    """``files`` maps paths inside the segment's folder; ``spec`` is its vector index, ``why`` what chose it."""
+
+    documents: int
+    passages: int
+    dimension: int
+    spec: str
+    why: str
+    analysis: str
+    files: Mapping[str, FileEntry]
+    format: int = FORMAT
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.bytes for entry in self.files.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """A segment as a generation names it. ``deleted`` counts its documents that are deleted in this generation."""
+
+    id: str
+    documents: int
+    passages: int
+    bytes: int
+    deleted: int = 0
+    deleted_passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """``files`` maps paths inside the generation's folder; ``vectors`` is the index's spec string."""
+    """One generation. ``epoch`` is the number of the last generation that changed what can be found: sealing and
+    merging do not. Changes with numbers above ``log_seq`` are in the log, those up to it in the segments."""
 
     collection: str
     number: int
+    epoch: int
     created: str
-    documents: int
-    passages: int
-    vectors: str
+    """ISO 8601, UTC: when the epoch began."""
     encoder: EncoderSpec
-    files: Mapping[str, FileEntry]
+    settings: CollectionSettings
+    analysis: str
+    log_seq: int = 0
+    segments: tuple[SegmentEntry, ...] = ()
+    tombstones: Mapping[str, int] = field(default_factory=dict)
+    """Versions of documents that were deleted lately, so that a late change of an older version stays refused."""
+    recipe: str = ""
+    """What the generation was built from, as its builder chose to write it down."""
     format: int = FORMAT
-    analysis: str = ANALYSIS_VERSION
-
-    def info(self) -> CollectionInfo:
-        return CollectionInfo(
-            name=self.collection,
-            generation=f"{self.collection}@{self.number}",
-            documents=self.documents,
-            passages=self.passages,
-            encoder=self.encoder.name,
-            dimension=self.encoder.dimension,
-            bytes=sum(entry.bytes for entry in self.files.values()),
-            created=self.created,
-        )
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
@@ -62,66 +105,108 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
     return {
         path.relative_to(folder).as_posix(): FileEntry(path.stat().st_size, checksum(path))
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != NAME and not path.name.endswith(".lock")
+        if path.is_file() and path.name != SEGMENT and not path.name.endswith(".lock")
     }
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    replace_json(folder / NAME, dataclasses.asdict(manifest))
+def write_segment_manifest(folder: Path, manifest: SegmentManifest) -> None:
+    replace_json(folder / SEGMENT, dataclasses.asdict(manifest))
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and check format and analysis. Raises IndexUnreadable; FileNotFoundError when there is none."""
-    path = folder / NAME
+def read_segment_manifest(folder: Path) -> SegmentManifest:
+    """Raises IndexUnreadable."""
+    values = _read(folder / SEGMENT)
+    try:
+        files = {name: FileEntry(**entry) for name, entry in values.pop("files").items()}
+        return SegmentManifest(**values, files=files)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _damaged(folder / SEGMENT, error) from error
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    replace_json(path, dataclasses.asdict(manifest))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises IndexUnreadable; FileNotFoundError when there is none."""
+    values = _read(path)
+    try:
+        encoder = values.pop("encoder")
+        settings = values.pop("settings")
+        settings["synonyms"] = tuple(tuple(group) for group in settings["synonyms"])
+        settings["words"] = tuple(settings["words"])
+        segments = tuple(SegmentEntry(**entry) for entry in values.pop("segments"))
+        return Manifest(
+            **values,
+            encoder=EncoderSpec(**encoder | {"languages": tuple(encoder["languages"])}),
+            settings=CollectionSettings(**settings),
+            segments=segments,
+        )
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         written = int(values["format"])
-        if written > FORMAT:
-            raise IndexUnreadable(
-                f"{folder} is of format {written}, written by a newer Riddle; this one reads up to {FORMAT}: upgrade it"
-            )
-        encoder = {**values.pop("encoder")}
-        encoder["languages"] = tuple(encoder["languages"])
-        files = {name: FileEntry(**entry) for name, entry in values.pop("files").items()}
-        manifest = Manifest(**values, encoder=EncoderSpec(**encoder), files=files)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise IndexUnreadable(f"{path} is damaged ({error}): build the collection again") from error
-    if manifest.analysis != ANALYSIS_VERSION:
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(path, error) from error
+    if written > FORMAT:
         raise IndexUnreadable(
-            f"{folder} was analysed by version {manifest.analysis}, and this Riddle's is {ANALYSIS_VERSION}: "
-            f"build the collection {manifest.collection} again from its sources"
+            f"{path} is of format {written}, written by a newer Riddle; this one reads up to {FORMAT}: upgrade it"
         )
-    return manifest
+    if written < FORMAT:
+        raise IndexUnreadable(
+            f"{path} is of format {written}, which this Riddle no longer reads: build the collection again"
+        )
+    return values
 
 
-def check_files(folder: Path, manifest: Manifest, *, full: bool) -> None:
+def _damaged(path: Path, error: Exception) -> IndexUnreadable:
+    return IndexUnreadable(f"{path} is damaged ({error}): build the collection again, or restore a snapshot")
+
+
+def check_analysis(manifest: Manifest, version: str) -> None:
+    """Raises IndexUnreadable when terms were made otherwise than ``version`` makes them."""
+    if manifest.analysis != version:
+        raise IndexUnreadable(
+            f"the collection {manifest.collection} was analysed by version {manifest.analysis}, and this Riddle's is "
+            f"{version}: build it again from its sources"
+        )
+
+
+def check_files(folder: Path, manifest: SegmentManifest, *, full: bool) -> None:
     """Raises IndexUnreadable naming the first file that is missing, cut or (``full``) changed."""
     for name, entry in manifest.files.items():
         path = folder / name
         try:
             size = path.stat().st_size
         except FileNotFoundError:
-            raise IndexUnreadable(f"{path} is missing: build the collection again") from None
+            raise IndexUnreadable(f"{path} is missing: build the collection again, or restore a snapshot") from None
         if size != entry.bytes:
-            raise IndexUnreadable(f"{path} has {size} bytes and should have {entry.bytes}: build the collection again")
+            raise IndexUnreadable(
+                f"{path} has {size} bytes and should have {entry.bytes}: build the collection again, or restore it"
+            )
         if full and checksum(path) != entry.sha256:
-            raise IndexUnreadable(f"{path} is damaged (its checksum differs): build the collection again")
+            raise IndexUnreadable(
+                f"{path} is damaged (its checksum differs): build the collection again, or restore a snapshot"
+            )
 
 
-def check_encoder(manifest: Manifest, encoder: EncoderSpec) -> None:
-    """Raises IndexUnreadable when vectors of ``encoder`` cannot be compared with those of the generation.
+def check_encoder(name: str, built: EncoderSpec, encoder: EncoderSpec) -> None:
+    """Raises IndexUnreadable when vectors of ``encoder`` cannot be compared with those of the collection ``name``.
 
     Fingerprints decide where both are known (a server may not tell its own), else name and dimension.
     """
-    built = manifest.encoder
     if built.fingerprint and encoder.fingerprint:
         matches = built.fingerprint == encoder.fingerprint
     else:
         matches = built.name == encoder.name
     if not matches or built.dimension != encoder.dimension:
         raise IndexUnreadable(
-            f"{manifest.collection} was built with the encoder {_named(built)}, and {_named(encoder)} is in use: "
-            "set the encoder it was built with, or build it again"
+            f"{name} was built with the encoder {_named(built)}, and {_named(encoder)} is in use: "
+            "set the encoder it was built with, or `riddle collections reencode` it"
         )
 
 

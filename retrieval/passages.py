@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,8 @@ _DOCUMENTS: dict[str, ColumnType] = {
     "text": "string",
     "source": "string",
     "metadata": "string",  # JSON
+    "acl": "string",  # JSON, empty when everybody may see it
+    "version": "int64",
     "first": "int64",  # row of its first passage
     "count": "int32",  # how many passages, in consecutive rows
 }
@@ -69,7 +72,7 @@ class PassageWriter:
         self._documents = ColumnsWriter(folder / DOCUMENTS, _DOCUMENTS)
         self._passages = ColumnsWriter(folder / PASSAGES, _PASSAGES)
         self._pending_bytes = 0
-        self._hashes: list[int] = []
+        self._hashes = array("Q")
         self.documents = 0
         self.passages = 0
 
@@ -82,6 +85,8 @@ class PassageWriter:
             "text": document.text,
             "source": document.source,
             "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
+            "acl": json.dumps(document.acl, ensure_ascii=False) if document.acl else "",
+            "version": document.version,
             "first": self.passages,
             "count": len(chunks),
         }
@@ -133,7 +138,7 @@ class PassageWriter:
         """Write what is left and the table from ids to rows. Raises InvalidRequest when an id came twice."""
         self._documents.close()
         self._passages.close()
-        hashes = np.array(self._hashes, np.uint64)
+        hashes = np.frombuffer(self._hashes, np.uint64) if self._hashes else np.empty(0, np.uint64)
         order = np.argsort(hashes, kind="stable")
         ordered = hashes[order]
         for at in np.flatnonzero(ordered[1:] == ordered[:-1]):
@@ -167,17 +172,60 @@ class Passages:
         self._ids: NDArray[np.uint64] = np.load(folder / IDS, mmap_mode="r")
         self._id_rows: NDArray[np.int64] = np.load(folder / ID_ROWS, mmap_mode="r")
         self.document_count = self._documents.rows
+        self.passage_count = self._passages.rows
 
     def row_of(self, document_id: str) -> int:
-        """The row of a document, by bisection over hashed ids. Raises DocumentNotFound."""
-        wanted = np.uint64(_hash(document_id))
-        at = int(np.searchsorted(self._ids, wanted))
-        while at < len(self._ids) and self._ids[at] == wanted:
-            row = int(self._id_rows[at])
-            if self.document_ids([row]) == [document_id]:
-                return row
-            at += 1
-        raise DocumentNotFound(f"no document has the id {document_id!r}")
+        """The row of a document. Raises DocumentNotFound."""
+        row = self.rows_of([document_id])[0]
+        if row < 0:
+            raise DocumentNotFound(f"no document has the id {document_id!r}")
+        return row
+
+    def rows_of(self, document_ids: Sequence[str]) -> list[int]:
+        """The row of each document, -1 where there is none: one bisection over hashed ids for all."""
+        wanted = np.array([_hash(each) for each in document_ids], np.uint64)
+        places = np.searchsorted(self._ids, wanted)
+        inside = places < len(self._ids)
+        found = [-1] * len(document_ids)
+        if not len(self._ids):
+            return found
+        hit = np.flatnonzero(inside & (self._ids[np.minimum(places, len(self._ids) - 1)] == wanted))
+        for place in hit.tolist():
+            at = int(places[place])
+            while at < len(self._ids) and self._ids[at] == wanted[place]:
+                row = int(self._id_rows[at])
+                if self.document_ids([row]) == [document_ids[place]]:
+                    found[place] = row
+                    break
+                at += 1
+        return found
+
+    def rows_shared_with(self, other: Passages) -> list[int]:
+        """Rows of documents here whose ids ``other`` holds too."""
+        fewer, more = (self, other) if self.document_count <= other.document_count else (other, self)
+        alike = np.flatnonzero(np.isin(fewer._ids, more._ids))
+        found: list[int] = []
+        for start in range(0, len(alike), 4096):
+            rows = fewer._id_rows[alike[start : start + 4096]]
+            ids = fewer.document_ids(rows)
+            theirs = more.rows_of(ids)
+            pairs = zip(rows.tolist(), theirs, strict=True)
+            found += [(row if fewer is self else their) for row, their in pairs if their >= 0]
+        return found
+
+    def versions(self, rows: Rows | Sequence[int]) -> list[int]:
+        return self._documents.numbers("version", np.asarray(rows, np.int64))
+
+    @cached_property
+    def document_of_passage(self) -> NDArray[np.int64]:
+        """The document's row of every passage."""
+        counts = self._documents.column("count")
+        return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+
+    @cached_property
+    def one_passage_each(self) -> bool:
+        """Whether passages and documents have the same rows."""
+        return bool((self._documents.column("count") == 1).all())
 
     def document_ids(self, rows: Rows | Sequence[int]) -> list[str]:
         return self._documents.strings("id", np.asarray(rows, np.int64))
@@ -185,11 +233,13 @@ class Passages:
     def documents(self, rows: Rows | Sequence[int]) -> list[Document]:
         """The documents of these rows, in the order asked."""
         wanted = np.asarray(rows, np.int64)
-        names = ("id", "text", "title", "source", "metadata")
+        names = ("id", "text", "title", "source", "metadata", "acl")
         columns = [self._documents.strings(name, wanted) for name in names]
         return [
-            Document(document_id, text, title, source, json.loads(metadata))
-            for document_id, text, title, source, metadata in zip(*columns, strict=True)
+            Document(document_id, text, title, source, json.loads(metadata), _acl(acl), version)
+            for document_id, text, title, source, metadata, acl, version in zip(
+                *columns, self.versions(wanted), strict=True
+            )
         ]
 
     def passage_rows(self, document_rows: Rows | Sequence[int]) -> list[range]:
@@ -232,6 +282,10 @@ class Passages:
                 self.chunks(wanted), texts, *about, strict=True
             )
         ]
+
+
+def _acl(written: str) -> tuple[str, ...]:
+    return tuple(json.loads(written)) if written else ()
 
 
 @lru_cache(maxsize=4096)

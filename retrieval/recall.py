@@ -1,4 +1,4 @@
-"""One query over one generation: both channels side by side, fused, with the passages they found."""
+"""One query over one snapshot: both channels side by side, fused, with the passages they found."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import cache
 
 from retrieval.analysis import language_of
 from retrieval.errors import RiddleError
+from retrieval.filters import EVERYTHING, Scope
 from retrieval.fusion import rrf
-from retrieval.reader import Generation
+from retrieval.snapshot import Snapshot
 from retrieval.types import Candidate, Clock, Encoder, Hits, Recalled, StageScore, Vectors
 
 
@@ -37,16 +38,18 @@ class RecallSettings:
 
 
 def recall(
-    generation: Generation,
+    snapshot: Snapshot,
     encoder: Encoder | None,
     query: str,
     *,
+    scope: Scope = EVERYTHING,
     depth: int = 100,
     rrf_k: int = 60,
     weights: Mapping[str, float] | None = None,
     clock: Clock | None = None,
 ) -> Recalled:
-    """Candidates for ``query``, best fused score first: every passage that either channel found.
+    """Candidates for ``query``, best fused score first: every passage that either channel found
+    and ``scope`` admits.
 
     The query is encoded in a thread of its own while the lexical channel runs. The dense channel
     is left out without an encoder, and for a language that the encoder was not trained for; when the
@@ -55,37 +58,37 @@ def recall(
     clock = clock or Clock()
     rankings: dict[str, Hits] = {}
     degraded: tuple[str, ...] = ()
-    encoding = None if encoder is None else _begin_encoding(generation, encoder, query, clock)
+    encoding = None if encoder is None else _begin_encoding(snapshot, encoder, query, clock)
     with clock("lexical"):
-        rankings["lexical"] = generation.lexical(query, depth)
+        rankings["lexical"] = snapshot.lexical(query, depth, scope)
     if encoding is not None:
         try:
             vector = encoding.result()[0]
             with clock("dense"):
-                rankings["dense"] = generation.dense(vector, depth)
+                rankings["dense"] = snapshot.dense(vector, depth, scope)
         except RiddleError:
             degraded = ("dense",)
     with clock("fuse"):
         fused = rrf(rankings, rrf_k, weights)
     with clock("fetch"):
-        candidates = _candidates(generation, rankings | {"fused": fused})
-    return Recalled(generation.info, candidates, clock.ms, degraded)
+        candidates = _candidates(snapshot, rankings | {"fused": fused})
+    return Recalled(snapshot.info, candidates, clock.ms, degraded)
 
 
-def _begin_encoding(generation: Generation, encoder: Encoder, query: str, clock: Clock) -> Future[Vectors] | None:
+def _begin_encoding(snapshot: Snapshot, encoder: Encoder, query: str, clock: Clock) -> Future[Vectors] | None:
     languages = encoder.spec.languages
-    if not generation.info.passages or ("*" not in languages and language_of(query) not in languages):
+    if not snapshot.info.passages or ("*" not in languages and language_of(query) not in languages):
         return None
 
     def encode() -> Vectors:
-        generation.check_encoder(encoder.spec)
+        snapshot.check_encoder(encoder.spec)
         with clock("embed"):
             return encoder.encode([query], "query")
 
     return _pool().submit(encode)
 
 
-def _candidates(generation: Generation, stages: Mapping[str, Hits]) -> tuple[Candidate, ...]:
+def _candidates(snapshot: Snapshot, stages: Mapping[str, Hits]) -> tuple[Candidate, ...]:
     seen: dict[int, dict[str, StageScore]] = {}
     for stage, hits in stages.items():
         for rank, (row, score) in enumerate(zip(hits.rows.tolist(), hits.scores.tolist(), strict=True), start=1):
@@ -93,7 +96,7 @@ def _candidates(generation: Generation, stages: Mapping[str, Hits]) -> tuple[Can
     rows = stages["fused"].rows
     return tuple(
         Candidate(passage, seen[row]["fused"].score, "fused", seen[row])
-        for row, passage in zip(rows.tolist(), generation.passages(rows), strict=True)
+        for row, passage in zip(rows.tolist(), snapshot.passages(rows), strict=True)
     )
 
 

@@ -162,6 +162,8 @@ class Recalled:
     """``embed``, ``lexical``, ``dense``, ``fuse``, ``fetch``; channels overlap, so they do not add up."""
     degraded: tuple[str, ...] = ()
     """Channels that should have run and did not, such as ``dense``."""
+    facets: Mapping[str, tuple[tuple[JSONScalar, int], ...]] = field(default_factory=dict)
+    """For each key that was asked for, its values and how many admitted documents have each, most first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from retrieval.errors import RiddleError
+from retrieval.errors import RiddleError, Unauthorized
 
 PROBLEM_TYPE = "application/problem+json"
 
+CHALLENGE = 'Bearer realm="riddle"'
+"""What a 401 asks for, RFC 6750."""
+
 STATUS: Mapping[str, int] = {
     "bad_syntax": 400,
+    "unauthorized": 401,
     "forbidden": 403,
     "not_found": 404,
     "collection_not_found": 404,
@@ -26,6 +30,7 @@ STATUS: Mapping[str, int] = {
     "job_not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "gate_failed": 409,
     "too_large": 413,
     "unsupported_media_type": 415,
     "invalid_request": 422,
@@ -43,6 +48,7 @@ STATUS: Mapping[str, int] = {
 
 _FRAMEWORK = {400: "bad_syntax", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _TITLES = {
+    "unauthorized": Unauthorized.title,
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
     "forbidden": "Forbidden",
@@ -127,6 +133,8 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     sent = dict(headers or {})
     if problem.retry_after_ms is not None:
         sent["Retry-After"] = str(max(1, -(-problem.retry_after_ms // 1000)))
+    if problem.status == 401:
+        sent["WWW-Authenticate"] = CHALLENGE
     return Response(dump_problem(problem), problem.status, sent, PROBLEM_TYPE)
 
 
@@ -232,9 +240,10 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "model": Problem, "content": {PROBLEM_TYPE: {}}}
     for status, description in (
         (400, "The bytes are not what they claim to be"),
-        (403, "Sent by a page of another site"),
+        (401, "No API key, or one that is not in force"),
+        (403, "The key may not write, or a page of another site sent this"),
         (404, "Unknown collection, document or job"),
-        (409, "The cursor belongs to a state that has passed"),
+        (409, "The cursor belongs to a state that has passed, or the document has another version"),
         (413, "Over the limit on the body's size"),
         (415, "Not JSON"),
         (422, "A field is unknown, ill-typed or out of range"),

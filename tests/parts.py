@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from retrieval.collection import Part
+from retrieval.segment import Part
 from retrieval.types import Chunk, Document, Encoder, passage_text
 from tests.fake_models import FakeEncoder
 

@@ -1,0 +1,63 @@
+"""What comes of a batch of changes: which are accepted, which copies they replace, and their place in the live block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from retrieval.changes import Change, Delete, Outcome, Upsert, outcome, with_version
+from retrieval.live import LiveBlock
+from retrieval.snapshot import Snapshot
+from retrieval.views import SegmentView
+
+
+def decided(
+    current: Snapshot, tombstones: Mapping[str, int], changes: Sequence[Change]
+) -> tuple[list[Outcome], list[Change]]:
+    """What comes of each change, in order, and those to carry out, with their versions.
+
+    ``tombstones`` are the versions of documents deleted lately.
+    """
+    places = current.find([change.document_id for change in changes])
+    stored: dict[str, int | None] = {
+        change.document_id: None if place is None else current.views[place[0]].version(place[1])
+        for change, place in zip(changes, places, strict=True)
+    }
+    buried: dict[str, int] = {}
+    outcomes: list[Outcome] = []
+    accepted: list[Change] = []
+    for change in changes:
+        name = change.document_id
+        told = outcome(change, stored[name], buried.get(name, tombstones.get(name, 0)))
+        outcomes.append(told)
+        if told.accepted:
+            accepted.append(with_version(change, told.version))
+            if isinstance(change, Delete):
+                stored[name], buried[name] = None, told.version
+            else:
+                stored[name] = told.version
+    return outcomes, accepted
+
+
+def alive(view: SegmentView, document_ids: Sequence[str]) -> list[int]:
+    """Rows of those documents that the segment holds and that are not deleted there."""
+    return [row for row in view.segment.rows_of(document_ids) if row >= 0 and row not in view.deleted]
+
+
+def carried_out(current: Snapshot, block: LiveBlock, changes: Sequence[Change]) -> dict[int, list[int]]:
+    """Append what is new to ``block``. Returns rows that are gone by the ``id`` of their view; 0 for new rows of the
+    block that a later change of the same batch replaced."""
+    names = list(dict.fromkeys(change.document_id for change in changes))
+    places = dict(zip(names, current.find(names), strict=True))
+    fresh: dict[str, int] = {}
+    gone: dict[int, list[int]] = {}
+    for change in changes:
+        name = change.document_id
+        place = places.pop(name, None)
+        if name in fresh:
+            gone.setdefault(0, []).append(fresh.pop(name))
+        elif place is not None:
+            gone.setdefault(id(current.views[place[0]]), []).append(place[1])
+        if isinstance(change, Upsert):
+            fresh[name] = block.append(change)
+        block.changed.append(name)
+    return gone

@@ -1,0 +1,103 @@
+"""Another encoder for a collection: built anew from its stored text beside the old one, which answers meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from retrieval.batch import write_generation
+from retrieval.changes import Delete, Upsert
+from retrieval.collection import Collection
+from retrieval.segment import Part
+from retrieval.snapshot import Snapshot
+from retrieval.store import CollectionStore
+from retrieval.types import Chunk, CollectionInfo, Document, Encoder, Vectors, passage_text
+from retrieval.upkeep import Say, quiet, renamed
+
+_AT_ONCE = 256
+
+
+def reencode(
+    store: CollectionStore, name: str, encoder: Encoder, *, vectors: str | None = None, say: Say = quiet
+) -> CollectionInfo:
+    """Build a collection anew from its stored text with the vectors of ``encoder``, and lead ``name`` to it.
+
+    The new one is called ``<name>-<n>``; the old one answers until the alias is swapped, in one step, and takes
+    changes, which are carried over before. Afterwards the old one is still there under its own name, or, where
+    ``name`` was no alias yet, as another ``<name>-<n>``. Raises Conflict while another does this.
+    """
+    with store.exclusive(f"{name[:50]}-reencode"):
+        source = store.open(name)
+        settings = replace(source.settings, vectors=vectors or source.settings.vectors)
+        target = _free_name(store, name)
+        snapshot = source.snapshot()
+        total = snapshot.info.passages
+        write_generation(
+            store,
+            target,
+            (_encoded(part, encoder) for part in snapshot.parts()),
+            encoder=encoder.spec,
+            settings=settings,
+            progress=lambda stage, done: say(stage, done, total),
+        )
+        made = store.open(target)
+        while _level(source, made, encoder) > _AT_ONCE:
+            say("changes", 0, 0)
+        with source.appending():
+            _level(source, made, encoder)
+            store.set_alias(name, target)
+        if source.name == name:  # a plain collection until now: it makes room for the alias of its name
+            old = _free_name(store, name)
+            (store.root / name).rename(store.root / old)
+            renamed(store.root / old, old)
+        return store.info(name)
+
+
+def _free_name(store: CollectionStore, name: str) -> str:
+    taken = set(store.names()) | set(store.aliases())
+    return next(free for n in range(1, 10_000) if (free := f"{name[:58]}-{n}") not in taken)
+
+
+def _encoded(part: Part, encoder: Encoder) -> Part:
+    return Part(part.documents, part.chunks, _vectors(part.documents, part.chunks, encoder))
+
+
+def _vectors(documents: Sequence[Document], chunks: Sequence[Sequence[Chunk]], encoder: Encoder) -> Vectors:
+    texts = [
+        passage_text(document.title, chunk.headings, chunk.context, document.text[chunk.start : chunk.end])
+        for document, own in zip(documents, chunks, strict=True)
+        for chunk in own
+    ]
+    return encoder.encode(texts, "passage")
+
+
+def _level(source: Collection, made: Collection, encoder: Encoder) -> int:
+    """Carry over what changed in ``source`` since; returns how many documents that was."""
+    snapshot, ours = source.snapshot(), made.snapshot()
+    changed = list(_differing(snapshot, ours))
+    gone = list(_missing(ours, snapshot))
+    for start in range(0, len(changed), _AT_ONCE):
+        ids = changed[start : start + _AT_ONCE]
+        places = [place for place in snapshot.find(ids) if place is not None]
+        parts = [snapshot.views[view].part([row]) for view, row in places]
+        upserts = [Upsert(part.documents[0], part.chunks[0], _encoded(part, encoder).vectors) for part in parts]
+        made.write(upserts)
+    for start in range(0, len(gone), _AT_ONCE):
+        made.write([Delete(one) for one in gone[start : start + _AT_ONCE]])
+    return len(changed) + len(gone)
+
+
+def _differing(theirs: Snapshot, ours: Snapshot) -> Iterator[str]:
+    """Ids of documents that ``ours`` lacks, or holds in another version."""
+    for listed in theirs.listed():
+        places = ours.find([document_id for document_id, _ in listed])
+        for (document_id, version), place in zip(listed, places, strict=True):
+            if place is None or ours.views[place[0]].version(place[1]) != version:
+                yield document_id
+
+
+def _missing(ours: Snapshot, theirs: Snapshot) -> Iterator[str]:
+    """Ids of documents of ``ours`` that are not in ``theirs``."""
+    for listed in ours.listed():
+        ids = [document_id for document_id, _ in listed]
+        yield from (one for one, place in zip(ids, theirs.find(ids), strict=True) if place is None)

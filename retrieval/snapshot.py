@@ -1,0 +1,157 @@
+"""What one search reads: segments, live blocks and what is deleted in each, as they were at one change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.analysis import Analysis
+from retrieval.errors import DocumentNotFound, InvalidRequest
+from retrieval.filters import EVERYTHING, Scope
+from retrieval.lexical_query import parse_query
+from retrieval.lexical_scoring import Statistics
+from retrieval.manifest import Manifest, check_encoder
+from retrieval.metadata_facets import merged_facets
+from retrieval.metadata_values import Scalar
+from retrieval.segment import Part
+from retrieval.types import CollectionInfo, Document, EncoderSpec, Hits, Passage, Rows
+from retrieval.views import BlockView, SegmentView, View
+
+FACET_VALUES = 20
+_EXPORTED_AT_ONCE = 512
+
+
+class Snapshot:
+    """One state of a collection. Thread-safe; what it finds does not change while changes go on.
+
+    ``Hits.rows`` count passages over all views in order; they mean something in this snapshot only.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        analysis: Analysis,
+        segments: Sequence[SegmentView],
+        blocks: Sequence[BlockView],
+        seq: int,
+    ) -> None:
+        self.manifest, self.analysis, self.seq = manifest, analysis, seq
+        self.segments, self.blocks = tuple(segments), tuple(blocks)
+        self.views: tuple[View, ...] = (*self.segments, *(block for block in self.blocks if block.documents))
+        self._bases = np.cumsum([0] + [view.passages for view in self.views])
+        self.info: CollectionInfo = self._info()
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        return self.manifest.encoder
+
+    def check_encoder(self, encoder: EncoderSpec) -> None:
+        """Raises IndexUnreadable when this encoder's vectors cannot be compared with those here."""
+        check_encoder(self.manifest.collection, self.manifest.encoder, encoder)
+
+    def lexical(self, query: str, depth: int, scope: Scope = EVERYTHING) -> Hits:
+        """The best passages that ``scope`` admits by BM25 over title, headings and body."""
+        parsed = parse_query(query, self.analysis)
+        statistics = sum((view.statistics(parsed) for view in self.views), Statistics())
+        return self._merged(depth, lambda view: view.lexical(parsed, depth, statistics, scope))
+
+    def dense(self, vector: NDArray[np.float32], depth: int, scope: Scope = EVERYTHING) -> Hits:
+        """The nearest passages of a unit vector (float32 ``[d]``) that ``scope`` admits, scored by cosine."""
+        if vector.shape != (self.info.dimension,):
+            raise InvalidRequest(
+                f"{self.info.name} holds {self.info.dimension}-d vectors, the query's is {vector.shape}"
+            )
+        query = np.ascontiguousarray(vector, np.float32)
+        return self._merged(depth, lambda view: view.dense(query, depth, scope))
+
+    def passages(self, rows: Rows | Sequence[int]) -> list[Passage]:
+        """The passages of these rows, in the order asked."""
+        wanted = np.asarray(rows, np.int64)
+        owners = np.searchsorted(self._bases, wanted, side="right") - 1
+        found: dict[int, Passage] = {}
+        for owner in np.unique(owners).tolist():
+            places = np.flatnonzero(owners == owner)
+            read = self.views[owner].read(wanted[places] - self._bases[owner])
+            found.update(zip(places.tolist(), read, strict=True))
+        return [found[place] for place in range(len(wanted))]
+
+    def document(self, document_id: str, principals: frozenset[str] | None = None) -> Document:
+        """Raises DocumentNotFound, also for a document that these principals may not see."""
+        place = self.find([document_id])[0]
+        if place is not None:
+            document = self.views[place[0]].document(place[1])
+            if Scope(principals=principals).admits(document.metadata, document.acl):
+                return document
+        raise DocumentNotFound(f"no document has the id {document_id!r}")
+
+    def find(self, document_ids: Sequence[str]) -> list[tuple[int, int] | None]:
+        """View and row of each document that is there and not deleted."""
+        found: list[tuple[int, int] | None] = [None] * len(document_ids)
+        missing = list(range(len(document_ids)))
+        for number in reversed(range(len(self.views))):
+            view = self.views[number]
+            ids = [document_ids[place] for place in missing]
+            rows = [view.block.row_of(one) for one in ids] if isinstance(view, BlockView) else view.segment.rows_of(ids)
+            for place, row in zip(missing, rows, strict=True):
+                if 0 <= row < view.documents and row not in view.deleted:
+                    found[place] = (number, row)
+            missing = [place for place in missing if found[place] is None]
+            if not missing:
+                break
+        return found
+
+    def facets(
+        self, keys: Sequence[str], scope: Scope = EVERYTHING, limit: int = FACET_VALUES
+    ) -> dict[str, list[tuple[Scalar, int]]]:
+        """For each key its commonest values among the documents that ``scope`` admits, with how many have each."""
+        found = merged_facets([view.facets(keys, scope) for view in self.views], limit)
+        return {key: found.get(key, []) for key in keys}
+
+    def count(self, scope: Scope = EVERYTHING) -> tuple[int, int]:
+        """How many documents and passages ``scope`` admits."""
+        if scope.filter is None and scope.principals is None:
+            return self.info.documents, self.info.passages
+        documents = sum(view.admitted_documents(scope).count() for view in self.views)
+        allowed = [(view, view.allowed(scope)) for view in self.views]
+        return documents, sum(view.passages if bits is None else bits.count() for view, bits in allowed)
+
+    def parts(self) -> Iterator[Part]:
+        """All documents, some at a time, with their passages and vectors as stored."""
+        for view in self.views:
+            rows = view.admitted_documents(EVERYTHING).rows().tolist()
+            for start in range(0, len(rows), _EXPORTED_AT_ONCE):
+                yield view.part(rows[start : start + _EXPORTED_AT_ONCE])
+
+    def listed(self) -> Iterator[list[tuple[str, int]]]:
+        """Ids and versions of all documents, some at a time."""
+        for view in self.views:
+            rows = view.admitted_documents(EVERYTHING).rows()
+            for start in range(0, len(rows), _EXPORTED_AT_ONCE):
+                yield view.identities(rows[start : start + _EXPORTED_AT_ONCE])
+
+    def _merged(self, depth: int, search: Callable[[View], Hits]) -> Hits:
+        if depth < 1:
+            return Hits.empty()
+        found = [(base, search(view)) for base, view in zip(self._bases.tolist(), self.views, strict=False)]
+        found = [(base, hits) for base, hits in found if len(hits)]
+        if not found:
+            return Hits.empty()
+        rows = np.concatenate([hits.rows + base for base, hits in found])
+        scores = np.concatenate([hits.scores for _, hits in found])
+        order = np.lexsort((rows, -scores))[:depth]
+        return Hits(rows[order], scores[order])
+
+    def _info(self) -> CollectionInfo:
+        manifest = self.manifest
+        return CollectionInfo(
+            name=manifest.collection,
+            generation=f"{manifest.collection}@{manifest.epoch}.{self.seq}",
+            documents=sum(view.documents - view.dead for view in self.views),
+            passages=sum(view.passages - view.dead_passages for view in self.views),
+            encoder=manifest.encoder.name,
+            dimension=manifest.encoder.dimension,
+            bytes=sum(view.segment.manifest.bytes for view in self.segments),
+            created=manifest.created,
+        )
