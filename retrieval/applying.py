@@ -1,4 +1,4 @@
-"""What comes of a batch of changes: which are accepted, which copies they replace, and their place in the live block."""
+"""What comes of a batch of changes: which are accepted, what they replace, and their place in the live block."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from retrieval.changes import Change, Delete, Outcome, Upsert, outcome, with_version
 from retrieval.live import LiveBlock
 from retrieval.snapshot import Snapshot
-from retrieval.views import SegmentView
+from retrieval.views import BlockView, SegmentView
 
 
 def decided(
@@ -38,7 +38,22 @@ def decided(
     return outcomes, accepted
 
 
-def alive(view: SegmentView, document_ids: Sequence[str]) -> list[int]:
+def without_changed(
+    views: Sequence[SegmentView], blocks: Sequence[BlockView], known: Mapping[int, int]
+) -> tuple[list[SegmentView], dict[int, int]]:
+    """Segments without what changes in ``blocks`` replaced or removed, those left out that are ``known`` already.
+
+    Returns how many changed documents of each block, by its first number, are known then.
+    """
+    now = {view.block.first: len(view.block.changed) for view in blocks}
+    late = [
+        name for view in blocks for name in view.block.changed[known.get(view.block.first, 0) : now[view.block.first]]
+    ]
+    changed = list(dict.fromkeys(late))
+    return [view.without(_alive(view, changed)) for view in views], now
+
+
+def _alive(view: SegmentView, document_ids: Sequence[str]) -> list[int]:
     """Rows of those documents that the segment holds and that are not deleted there."""
     return [row for row in view.segment.rows_of(document_ids) if row >= 0 and row not in view.deleted]
 

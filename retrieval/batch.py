@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -145,9 +145,9 @@ def _staged(
         folder.mkdir(parents=True)
         inner = folder / new_segment_id()
         with SegmentWriter(inner, encoder.dimension, settings, analysis, workers=workers) as writer:
-            before = None if anew else collection.snapshot()
+            before, buried = None if anew else collection.snapshot(), collection.tombstones()
             for part in parts:
-                writer.add(_numbered(part, before))
+                writer.add(_numbered(part, before, buried))
                 report("write", writer.passages)
         replace_json(written, {"segment": inner.name, "documents": writer.documents, "passages": writer.passages})
     told = json.loads(written.read_text())
@@ -166,15 +166,20 @@ def _staged(
     return Segment(inner, analysis, settings.fields)
 
 
-def _numbered(part: Part, before: Snapshot | None) -> Part:
-    """The part with the next version for each document that brings none of its own."""
+def _numbered(part: Part, before: Snapshot | None, buried: Mapping[str, int]) -> Part:
+    """The part with the next version for each document that brings none of its own.
+
+    ``buried`` are the versions of documents deleted lately.
+    """
     if all(document.version for document in part.documents):
         return part
     places = [None] * len(part.documents) if before is None else before.find([d.document_id for d in part.documents])
     documents = []
     for document, place in zip(part.documents, places, strict=True):
         if not document.version:
-            last = 0 if place is None or before is None else before.views[place[0]].version(place[1])
+            last = buried.get(document.document_id, 0)
+            if place is not None and before is not None:
+                last = before.views[place[0]].version(place[1])
             document = replace(document, version=last + 1)
         documents.append(document)
     return Part(documents, part.chunks, part.vectors)

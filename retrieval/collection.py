@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from retrieval.analysis import Analysis, AnalysisSettings
-from retrieval.applying import alive, carried_out, decided
+from retrieval.applying import carried_out, decided, without_changed
 from retrieval.changes import Change, Delete, Outcome, Upsert, check, decode, encode
 from retrieval.durable import disk_full_said_plainly, exclusive
 from retrieval.errors import CollectionNotFound, IndexUnreadable, Overloaded, RiddleError
@@ -110,9 +110,9 @@ class Collection:
         lock = self.locks / f"{self.name}.log.lock"
         busy = f"the collection {self.name} is being changed by another process; try again"
         with (
-            self._guard,
             disk_full_said_plainly(f"the collection {self.name}", self.layout.folder),
             exclusive(lock, busy, wait_s=_WAIT_S),
+            self._guard,
         ):
             self._follow()
             self._writing = True
@@ -131,7 +131,7 @@ class Collection:
         with self._guard:
             manifest = self.layout.current()
             if manifest.epoch == self._current.manifest.epoch:
-                self._exchange(manifest, self._views(manifest))
+                self._exchange(manifest, self._views(manifest), {})
             else:
                 self._open_afresh()
             return self._current
@@ -153,13 +153,21 @@ class Collection:
         seen = self.layout.pointer_seen()
         if seen is None:
             raise CollectionNotFound(f"no collection is called {self.name!r}")
+        sealed = 0
         if seen != self._seen:
-            manifest = self._manifest()
+            try:
+                manifest = self._manifest()
+            except (FileNotFoundError, IndexUnreadable):  # replaced once more meanwhile, or really damaged
+                self._open_afresh()
+                return
             if manifest.epoch != self._current.manifest.epoch:
                 self._open_afresh()
                 return
             self._reopen_beside(manifest)
+            sealed = manifest.log_seq
         self._read_log()
+        if self._log.seq < sealed:  # changes that were sealed, and left the log, before they were read here
+            self._open_afresh()
 
     def _read_log(self) -> None:
         for record in self._log.read():
@@ -253,22 +261,29 @@ class Collection:
 
         def reopen() -> None:
             try:
-                views = self._views(manifest)
+                views, known = without_changed(self._views(manifest), self._behind(manifest), {})
             except (RiddleError, OSError) as error:  # replaced once more: the next look at the pointer will tell
                 log.info("generation %d of %s is gone already: %s", manifest.number, self.name, error)
                 return
             with self._guard:
-                self._exchange(manifest, views)
+                self._exchange(manifest, views, known)
 
         self._reopening = threading.Thread(target=reopen, name=f"reopen-{self.name}", daemon=True)
         self._reopening.start()
 
-    def _exchange(self, manifest: Manifest, views: list[SegmentView]) -> None:
-        """Put a generation of the same content in the current one's place. The caller holds the guard."""
+    def _behind(self, manifest: Manifest) -> list[BlockView]:
+        """The live blocks that a generation has not sealed."""
+        return [view for view in self._current.blocks if view.block.first > manifest.log_seq]
+
+    def _exchange(self, manifest: Manifest, views: list[SegmentView], known: Mapping[int, int]) -> None:
+        """Put a generation of the same content in the current one's place. The caller holds the guard.
+
+        ``views`` lack what is ``known`` of changes in the live blocks.
+        """
         current = self._current
         if manifest.number <= current.manifest.number or manifest.epoch != current.manifest.epoch:
             return
-        kept = [view for view in current.blocks if view.block.first > manifest.log_seq]
+        kept = self._behind(manifest)
         sealed = [view for view in current.blocks if view.block.first <= manifest.log_seq]
         if any(view.block.last > manifest.log_seq for view in sealed):
             self._open_afresh()
@@ -276,7 +291,6 @@ class Collection:
         if current.seq < manifest.log_seq:  # the log behind it is not read yet
             self._open_afresh()
             return
-        changed = list(dict.fromkeys(name for view in kept for name in view.block.changed))
-        views = [view.without(alive(view, changed)) for view in views]
+        views, _ = without_changed(views, kept, known)
         self._current = Snapshot(manifest, current.analysis, views, kept, current.seq)
         self._seen = self.layout.seen_of(manifest.number) or self._seen

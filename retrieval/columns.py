@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,8 +46,8 @@ class ColumnsWriter:
 
 
 class Columns:
-    """One Arrow file, mapped. Strings are decoded straight from its buffers, many rows at a time: Arrow's own
-    scalars cost twenty times as much, and a search reads 200 passages."""
+    """One Arrow file, mapped. Values are read straight from its buffers, many rows at a time: Arrow's own
+    scalars cost twenty times as much, and a search reads 200 passages. Opening reads nothing but the footer."""
 
     def __init__(self, path: Path) -> None:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -55,22 +55,32 @@ class Columns:
         self._starts = np.cumsum([0] + [batch.num_rows for batch in batches])
         self.rows = int(self._starts[-1])
         self._strings: dict[str, list[tuple[NDArray[np.int32], memoryview]]] = {}
-        self._numbers: dict[str, NDArray[Any]] = {}
+        self._numbers: dict[str, list[NDArray[Any]]] = {}
         for field in reader.schema:
             columns = [batch.column(field.name) for batch in batches]
             if field.type == pa.string():
                 self._strings[field.name] = [_string_buffers(column) for column in columns]
-            else:  # no copy when there is one batch
-                parts = [column.to_numpy() for column in columns]
-                self._numbers[field.name] = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, int)])
+            else:
+                self._numbers[field.name] = [column.to_numpy() for column in columns]
 
     def numbers(self, name: str, rows: Rows) -> list[int]:
-        values: list[int] = self._numbers[name][rows].tolist()
+        parts = self._numbers[name]
+        values: list[int] = [0] * len(rows)
+        for batch, places, local in self._by_batch(rows):
+            if len(places) == len(rows):
+                found: list[int] = parts[batch][local].tolist()
+                return found
+            for place, value in zip(places.tolist(), parts[batch][local].tolist(), strict=True):
+                values[place] = value
         return values
 
     def column(self, name: str) -> NDArray[Any]:
         """All values of a column of numbers."""
-        return self._numbers[name]
+        return np.concatenate([*self._numbers[name], np.empty(0, np.int64)])
+
+    def every(self, name: str, value: int) -> bool:
+        """Whether all values of a column of numbers are this one."""
+        return all(bool((part == value).all()) for part in self._numbers[name])
 
     def strings(self, name: str, rows: Rows) -> list[str]:
         return self.slices(name, rows, None, None)
@@ -78,17 +88,21 @@ class Columns:
     def slices(self, name: str, rows: Rows, start: Sequence[int] | None, end: Sequence[int] | None) -> list[str]:
         """Of each string the bytes from ``start`` to ``end``, decoded, without touching the rest of it."""
         decoded = [""] * len(rows)
-        batches = np.searchsorted(self._starts, rows, side="right") - 1
-        for batch in np.unique(batches).tolist():
+        for batch, places, local in self._by_batch(rows):
             offsets, content = self._strings[name][batch]
-            places = np.flatnonzero(batches == batch)
-            local = rows[places] - self._starts[batch]
             bounds = zip(places.tolist(), offsets[local].tolist(), offsets[local + 1].tolist(), strict=True)
             for place, first, last in bounds:
                 if start is not None and end is not None:
                     first, last = first + start[place], first + end[place]
                 decoded[place] = str(content[first:last], "utf-8")
         return decoded
+
+    def _by_batch(self, rows: Rows) -> Iterator[tuple[int, NDArray[np.int64], Rows]]:
+        """For each batch that holds some of ``rows``: its number, their places among them, and their rows in it."""
+        batches = np.searchsorted(self._starts, rows, side="right") - 1
+        for batch in np.unique(batches).tolist():
+            places = np.flatnonzero(batches == batch)
+            yield batch, places, rows[places] - self._starts[batch]
 
 
 def _string_buffers(column: Any) -> tuple[NDArray[np.int32], memoryview]:

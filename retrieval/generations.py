@@ -152,7 +152,7 @@ def publish(layout: Layout, draft: Manifest, placed: Sequence[Placed], *, conten
                 segment.passages,
                 segment.manifest.bytes,
                 each.deleted.count(),
-                segment.passages_of(each.deleted).count(),
+                segment.passages_of(each.deleted).count() if each.deleted.count() else 0,
             )
         )
     sync_file(layout.segments)

@@ -225,7 +225,7 @@ class Passages:
     @cached_property
     def one_passage_each(self) -> bool:
         """Whether passages and documents have the same rows."""
-        return bool((self._documents.column("count") == 1).all())
+        return self._documents.every("count", 1)
 
     def document_ids(self, rows: Rows | Sequence[int]) -> list[str]:
         return self._documents.strings("id", np.asarray(rows, np.int64))

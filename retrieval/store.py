@@ -17,6 +17,7 @@ from retrieval.errors import CollectionNotFound, Conflict, IndexUnreadable, Inva
 from retrieval.generations import POINTER, Layout, publish
 from retrieval.maintenance import BACKGROUND
 from retrieval.manifest import CollectionSettings, Manifest
+from retrieval.snapshot import Snapshot
 from retrieval.types import CollectionInfo, EncoderSpec
 from retrieval.vector_spec import resolve
 
@@ -43,7 +44,7 @@ class CollectionStore:
 
     def info(self, name: str) -> CollectionInfo:
         """What can be found now. Raises CollectionNotFound, IndexUnreadable."""
-        return self.open(name).info()
+        return self.snapshot(name).info
 
     def open(self, name: str) -> Collection:
         """The collection of that name or alias, opened once and shared. Raises CollectionNotFound, IndexUnreadable."""
@@ -60,6 +61,15 @@ class CollectionStore:
                     self._say_what_is_there(name, target)
                 held = self._open[target] = Collection(self.root / target, self.root / _STATE, self._maintenance)
             return held
+
+    def snapshot(self, name: str) -> Snapshot:
+        """What a search in that collection or alias reads; also while it is renamed or led elsewhere."""
+        for _ in range(3):
+            try:
+                return self.open(name).snapshot()
+            except CollectionNotFound:
+                continue
+        return self.open(name).snapshot()
 
     def create(self, name: str, settings: CollectionSettings, encoder: EncoderSpec) -> Collection:
         """A new, empty collection. Raises Conflict when the name is taken, InvalidRequest for bad settings."""

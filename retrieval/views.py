@@ -31,7 +31,7 @@ class SegmentView:
 
     @classmethod
     def of(cls, segment: Segment, deleted: Bitmap) -> SegmentView:
-        passages = segment.passages_of(deleted)
+        passages = segment.passages_of(deleted) if deleted.count() else Bitmap.empty(segment.passages)
         return cls(segment, deleted, passages, deleted.count(), passages.count())
 
     @property
