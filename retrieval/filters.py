@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, cast, get_args
 
 from retrieval.errors import InvalidRequest
-from retrieval.metadata_values import Kind, Order, Scalar, elements, instant, named, typed
+from retrieval.metadata_values import Kind, Order, Scalar, elements, instant, is_unicode, named, typed
 from retrieval.types import Metadata
 
 Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
@@ -23,7 +23,7 @@ MAX_DEPTH, MAX_LEAVES, MAX_VALUES = 16, 1000, 10_000
 
 _POSITIVE: Final[Mapping[Operator, Operator]] = MappingProxyType({"ne": "eq", "nin": "in"})
 _NUMBERS: Final[tuple[Kind, ...]] = ("integer", "real")
-_ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = MappingProxyType(
+ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = MappingProxyType(
     {name: getattr(operator, {"gte": "ge", "lte": "le"}.get(name, name)) for name in get_args(Order)}
 )
 _ACCEPTS: Final[Mapping[FieldType, tuple[str, frozenset[Kind]]]] = MappingProxyType({
@@ -76,7 +76,7 @@ def wanted(leaf: Compare, fields: Fields) -> tuple[Wanted, bool]:
     """What ``leaf`` asks of a key's values, and whether it wants the documents where none of them meets it."""
     declared, negated = fields.get(leaf.key), leaf.type in _POSITIVE
     given = leaf.value if isinstance(leaf.value, tuple) else (leaf.value,)
-    if leaf.type in _ORDERS:
+    if leaf.type in ORDERS:
         order, read = cast(Order, leaf.type), _reading(given[0], declared, ordered=True)
         if read is None:
             return Wanted(leaf.key, {}, order), negated
@@ -93,7 +93,7 @@ def wanted(leaf: Compare, fields: Fields) -> tuple[Wanted, bool]:
 def _reading(value: Scalar, declared: FieldType | None, *, ordered: bool) -> tuple[Kind, Scalar] | None:
     """Kind and comparable form of a filter's value; None when no value can meet it."""
     one = typed(value)
-    if one is None or one[0] != "string" or declared == "keyword":
+    if one is None or one[0] != "string" or declared not in (None, "date"):
         return one
     when = instant(cast(str, value)) if ordered or declared == "date" else None
     if when is not None:
@@ -117,8 +117,8 @@ def _meets(want: Wanted, kind: Kind, value: Scalar) -> bool:
         return kind == "string" and "date" in want.values and instant(cast(str, value)) in want.values["date"]
     if kind == "string" and "date" in want.kinds:
         when = instant(cast(str, value))
-        return when is not None and _ORDERS[want.order](when, want.bound)
-    return kind in want.kinds and _ORDERS[want.order](value, want.bound)
+        return when is not None and ORDERS[want.order](when, want.bound)
+    return kind in want.kinds and ORDERS[want.order](value, want.bound)
 
 
 def parse_filter(tree: object, fields: Fields = NO_FIELDS) -> Filter:
@@ -172,7 +172,7 @@ def _parse(tree: object, path: str, depth: int, fields: Fields, budget: _Budget)
 
 def _parse_leaf(tree: Mapping[str, object], kind: Operator, path: str, fields: Fields, budget: _Budget) -> Compare:
     key, value = tree.get("key"), tree.get("value")
-    if not isinstance(key, str) or not key:
+    if not isinstance(key, str) or not key or typed(key) is None:
         raise InvalidRequest(f"{path}.key: {kind} takes the name of a metadata key")
     if "value" not in tree:
         raise InvalidRequest(f"{path}.value is missing")
@@ -227,6 +227,13 @@ def check_metadata(metadata: Metadata, fields: Fields) -> None:
                 raise InvalidRequest(
                     f"metadata.{key} is declared {declared} and takes {_ACCEPTS[declared][0]}, not {named(each)}"
                 )
+
+
+def check_acl(acl: Sequence[str]) -> None:
+    """Raise InvalidRequest for a principal that is no Unicode text: it could not be kept, nor be asked for."""
+    for principal in acl:
+        if not isinstance(principal, str) or not is_unicode(principal):
+            raise InvalidRequest(f"an access list holds {named(principal)}; it takes principals such as group:eng")
 
 
 def canonical(filter: Filter) -> str:
