@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import uuid
@@ -17,13 +18,14 @@ from retrieval.collection import Collection
 from retrieval.durable import replace_json, sync_file
 from retrieval.errors import CollectionNotFound, GateFailed, IndexUnreadable
 from retrieval.filters import EVERYTHING
-from retrieval.generations import Placed, new_segment_id, publish
-from retrieval.manifest import CollectionSettings, check_encoder
+from retrieval.generations import Layout, Placed, new_segment_id, publish
+from retrieval.manifest import CollectionSettings, Manifest, check_encoder, check_files, read_segment_manifest
 from retrieval.segment import Part, Segment, SegmentWriter, finish_segment
 from retrieval.snapshot import Snapshot
-from retrieval.store import CollectionStore
+from retrieval.store import CollectionStore, check_name
 from retrieval.types import CollectionInfo, EncoderSpec
 from retrieval.vector_index import measured_recall
+from retrieval.vector_spec import resolve
 
 Progress = Callable[[str, int], None]
 """Called with a stage (``write``, ``graph``, ``flush``) and how many passages it has done; may raise to cancel."""
@@ -70,21 +72,34 @@ def write_generation(
     not finite; IndexUnreadable for another encoder than the collection's without ``replace``.
     """
     report = progress or (lambda stage, done: None)
+    check_name(name)
+    name = store.layout(name).folder.name
     with store.exclusive(name):
-        collection = _existing(store, name, encoder, settings, fresh=replace)
-        chosen = settings or collection.settings
-        staging = collection.layout.staging / (key or uuid.uuid4().hex)
-        _clear(collection.layout.staging, staging if key else None)
+        collection = _existing(store, name, encoder, fresh=replace)
+        chosen = settings or (CollectionSettings() if collection is None else collection.settings)
+        resolve(chosen.vectors, 0, encoder.dimension, memory_bytes=chosen.memory_bytes, recall=chosen.recall)
+        staging = store.staging(name) / (key or uuid.uuid4().hex)
+        _clear(staging.parent, keep=staging if key else None)
+        with store.appending(name):
+            published = _was_published(store.layout(name), staging)
+        if published:
+            shutil.rmtree(staging)
+            return store.open(name).taken_up().info
         try:
-            segment = _staged(staging, parts, collection, encoder, chosen, report, threads, workers, anew=replace)
+            segment = _staged(
+                staging, parts, None if replace else collection, encoder, chosen, report, threads, workers
+            )
             _check_gate(segment, gate)
             report("flush", segment.passages)
-            placed = Drafted(segment, chosen, encoder, frozenset(delete), replace, recipe)
-            return _published(collection, placed)
+            drafted = Drafted(segment, chosen, encoder, frozenset(delete), replace, recipe)
+            with store.appending(name):
+                _publish(store.layout(name), collection, drafted)
         except BaseException:
             if key is None:
                 shutil.rmtree(staging, ignore_errors=True)
             raise
+        shutil.rmtree(staging, ignore_errors=True)
+        return store.open(name).taken_up().info
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,43 +114,60 @@ class Drafted:
     recipe: str
 
 
-def _existing(
-    store: CollectionStore, name: str, encoder: EncoderSpec, settings: CollectionSettings | None, *, fresh: bool
-) -> Collection:
-    """The collection to write to, begun when there is none, or none that can be read and ``fresh`` is wanted."""
+def _existing(store: CollectionStore, name: str, encoder: EncoderSpec, *, fresh: bool) -> Collection | None:
+    """The collection to add to; None when there is none, or none that can be read and ``fresh`` is wanted."""
     try:
         collection = store.open(name)
-        if not fresh:
-            check_encoder(name, collection.encoder, encoder)
-        return collection
     except CollectionNotFound:
-        store.begin(name, settings or CollectionSettings(), encoder)
+        return None
     except IndexUnreadable:
-        if not fresh:
-            raise
-        store.begin(name, settings or CollectionSettings(), encoder)
-    return store.open(name)
+        if fresh:
+            return None
+        raise
+    if not fresh:
+        check_encoder(name, collection.encoder, encoder)
+    return collection
 
 
-def _clear(staging: Path, keep: Path | None) -> None:
+def _clear(staging: Path, *, keep: Path | None) -> None:
     """Remove what writers that were killed left behind, and will not come back for."""
-    staging.mkdir(exist_ok=True)
+    staging.mkdir(parents=True, exist_ok=True)
     for path in staging.iterdir():
-        if path != keep and not path.name.startswith("maintenance-"):
+        if path != keep:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _was_published(layout: Layout, staging: Path) -> bool:
+    """Whether the build that left ``staging`` was killed after it had published. What one that was killed just before
+    had moved in already is moved back, when it is whole. The caller holds the log's lock: nothing is tidied meanwhile.
+    """
+    written = staging / _WRITTEN
+    if not written.exists():
+        return False
+    segment = str(json.loads(written.read_text())["segment"])
+    if (staging / segment).exists():
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        if any(entry.id == segment for entry in layout.current().segments):
+            return True
+    moved = layout.segment(segment)
+    try:
+        check_files(moved, read_segment_manifest(moved), full=True)
+        moved.rename(staging / segment)
+    except (FileNotFoundError, IndexUnreadable):  # a later generation has removed it
+        written.unlink()
+    return False
 
 
 def _staged(
     folder: Path,
     parts: Iterable[Part],
-    collection: Collection,
+    collection: Collection | None,
     encoder: EncoderSpec,
     settings: CollectionSettings,
     report: Progress,
     threads: int,
     workers: int,
-    *,
-    anew: bool,
 ) -> Segment:
     """The segment of ``parts`` in a folder below ``staging``, whatever of it was there already taken over."""
     analysis = Analysis(AnalysisSettings(settings.synonyms, settings.words))
@@ -145,7 +177,8 @@ def _staged(
         folder.mkdir(parents=True)
         inner = folder / new_segment_id()
         with SegmentWriter(inner, encoder.dimension, settings, analysis, workers=workers) as writer:
-            before, buried = None if anew else collection.snapshot(), collection.tombstones()
+            before = None if collection is None else collection.snapshot()
+            buried = {} if collection is None else collection.tombstones()
             for part in parts:
                 writer.add(_numbered(part, before, buried))
                 report("write", writer.passages)
@@ -196,30 +229,28 @@ def _check_gate(segment: Segment, gate: Gate | None) -> None:
         )
 
 
-def _published(collection: Collection, drafted: Drafted) -> CollectionInfo:
-    with collection.appending():
-        snapshot = collection.snapshot()
-        collection.freeze()
-        placed = [Placed(drafted.segment, Bitmap.empty(drafted.segment.documents), staged=True)]
-        if not drafted.segment.documents:
-            placed = []
-        if not drafted.alone:
-            kept = [Placed(view.segment, _without(view.segment, view.deleted, drafted)) for view in snapshot.segments]
-            live = _live_segment(collection, snapshot, drafted)
-            placed = [*kept, *([Placed(live, Bitmap.empty(live.documents), staged=True)] if live else []), *placed]
-        staging = drafted.segment.folder.parent
-        draft = replace(
-            snapshot.manifest,
-            encoder=replace(drafted.encoder, languages=tuple(drafted.encoder.languages)),
-            settings=drafted.settings,
-            analysis=Analysis(AnalysisSettings(drafted.settings.synonyms, drafted.settings.words)).version,
-            log_seq=snapshot.seq,
-            tombstones=collection.tombstones(),
-            recipe=drafted.recipe or snapshot.manifest.recipe,
-        )
-        publish(collection.layout, draft, placed, content=True)
-        shutil.rmtree(staging, ignore_errors=True)
-        return collection.taken_up().info
+def _publish(layout: Layout, collection: Collection | None, drafted: Drafted) -> None:
+    """Make the segment current, with what stays of the collection. The caller holds the log's lock."""
+    version = Analysis(AnalysisSettings(drafted.settings.synonyms, drafted.settings.words)).version
+    encoder = replace(drafted.encoder, languages=tuple(drafted.encoder.languages))
+    fresh = Manifest(layout.folder.name, 0, 0, "", encoder, drafted.settings, version, recipe=drafted.recipe)
+    placed = [Placed(drafted.segment, Bitmap.empty(drafted.segment.documents), staged=True)]
+    if not drafted.segment.documents:
+        placed = []
+    if collection is None:
+        layout.folder.mkdir(exist_ok=True)
+        shutil.rmtree(layout.log, ignore_errors=True)
+        publish(layout, fresh, placed, content=True)
+        sync_file(layout.folder.parent)
+        return
+    snapshot = collection.frozen()
+    if not drafted.alone:
+        live = _live_segment(collection, snapshot, drafted)
+        kept = [Placed(view.segment, _without(view.segment, view.deleted, drafted)) for view in snapshot.segments]
+        placed = [*kept, *([Placed(live, Bitmap.empty(live.documents), staged=True)] if live else []), *placed]
+    recipe = drafted.recipe or ("" if drafted.alone else snapshot.manifest.recipe)
+    draft = replace(fresh, log_seq=snapshot.seq, tombstones=collection.tombstones(), recipe=recipe)
+    publish(layout, draft, placed, content=True)
 
 
 def _without(segment: Segment, deleted: Bitmap, drafted: Drafted) -> Bitmap:

@@ -12,10 +12,9 @@ from typing import Protocol
 from retrieval.analysis import Analysis, AnalysisSettings
 from retrieval.applying import carried_out, decided, without_changed
 from retrieval.changes import Change, Delete, Outcome, Upsert, check, decode, encode
-from retrieval.durable import disk_full_said_plainly, exclusive
 from retrieval.errors import CollectionNotFound, IndexUnreadable, Overloaded, RiddleError
 from retrieval.filters import check_metadata
-from retrieval.generations import Layout, read_deleted
+from retrieval.generations import Layout, log_lock, read_deleted
 from retrieval.live import CAPACITY, LiveBlock
 from retrieval.log import LogReader, LogWriter
 from retrieval.manifest import CollectionSettings, Manifest, check_analysis
@@ -31,7 +30,6 @@ MAX_FROZEN = 32
 LOG_BYTES = 256 * 2**20
 """A log file is ended at this size even when its block has room."""
 TOMBSTONES = 10_000
-_WAIT_S = 30.0
 
 
 class Maintenance(Protocol):
@@ -46,11 +44,11 @@ class Collection:
     Every process follows the same log: before each search two stats tell whether there is news.
     """
 
-    def __init__(self, folder: Path, locks: Path, maintenance: Maintenance) -> None:
+    def __init__(self, folder: Path, maintenance: Maintenance) -> None:
         """Raises CollectionNotFound, IndexUnreadable."""
         self.layout = Layout(folder)
         self.name = folder.name
-        self.locks, self._maintenance = locks, maintenance
+        self._maintenance = maintenance
         self._guard = threading.RLock()
         self._reopening: threading.Thread | None = None
         self._writing = False
@@ -107,13 +105,7 @@ class Collection:
     @contextlib.contextmanager
     def appending(self) -> Iterator[None]:
         """Be the only one who changes this collection, level with everything that others did. Raises Conflict."""
-        lock = self.locks / f"{self.name}.log.lock"
-        busy = f"the collection {self.name} is being changed by another process; try again"
-        with (
-            disk_full_said_plainly(f"the collection {self.name}", self.layout.folder),
-            exclusive(lock, busy, wait_s=_WAIT_S),
-            self._guard,
-        ):
+        with log_lock(self.layout.locks, self.name), self._guard:
             self._follow()
             self._writing = True
             try:
@@ -125,6 +117,13 @@ class Collection:
         """End the live block, so that it can be sealed. The caller is ``appending``."""
         if self._current.blocks and self._current.blocks[-1].documents:
             self._writer.rotate()
+
+    def frozen(self) -> Snapshot:
+        """End the live block; what is there then. The caller holds the ``log_lock``."""
+        with self._guard:
+            self._follow()
+            self.freeze()
+            return self._current
 
     def taken_up(self) -> Snapshot:
         """What the pointer names now, at once and not beside the searches: for whoever has published it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +16,27 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.bitmap import Bitmap
-from retrieval.durable import replace_json, sync_file, sync_tree
+from retrieval.durable import disk_full_said_plainly, exclusive, replace_json, sync_file, sync_tree
 from retrieval.errors import IndexUnreadable
 from retrieval.log import remove_read
 from retrieval.manifest import Manifest, SegmentEntry, read_manifest, write_manifest
 from retrieval.segment import Segment
 
 POINTER = "CURRENT"
-_LAST = "LAST"
+_STATE = ".state"
+_WAIT_S = 30.0
 Seen = tuple[int, int]
+
+
+@contextlib.contextmanager
+def log_lock(locks: Path, name: str) -> Iterator[None]:
+    """Be the only one who writes to the log of a collection, or publishes. Raises Conflict after half a minute."""
+    busy = f"the collection {name} is being changed by another process; try again"
+    with (
+        disk_full_said_plainly(f"the collection {name}", locks.parent),
+        exclusive(locks / f"{name}.log.lock", busy, wait_s=_WAIT_S),
+    ):
+        yield
 
 
 class Layout:
@@ -36,6 +49,8 @@ class Layout:
         self.segments = folder / "segments"
         self.log = folder / "log"
         self.staging = folder / "staging"
+        self.locks = folder.parent / _STATE
+        """Locks, and the last number of each name: it outlives the collection, since caches go by it."""
 
     def manifest(self, number: int) -> Path:
         return self.generations / f"{number:06}.json"
@@ -120,7 +135,8 @@ def _write_deleted(path: Path, deleted: Bitmap) -> None:
 
 def next_number(layout: Layout) -> int:
     """A number that no generation of this collection ever had."""
-    last = layout.folder / _LAST
+    last = layout.locks / f"{layout.folder.name}.last"
+    last.parent.mkdir(exist_ok=True)
     known = json.loads(last.read_text()) if last.exists() else 0
     number = max([*layout.numbers(), known]) + 1
     replace_json(last, number)
@@ -169,16 +185,18 @@ def publish(layout: Layout, draft: Manifest, placed: Sequence[Placed], *, conten
 def tidy(layout: Layout, current: Manifest) -> None:
     """Remove what no generation that is kept needs: the current one, and the last one of the epoch before it."""
     remove_read(layout.log, current.log_seq)
-    manifests = {
-        number: read_manifest(layout.manifest(number)) for number in layout.numbers() if number < current.number
-    }
+    manifests: dict[int, Manifest] = {}
+    for number in layout.numbers():
+        if number < current.number:
+            with contextlib.suppress(IndexUnreadable):  # of no use to a rollback, so it goes
+                manifests[number] = read_manifest(layout.manifest(number))
     before = [number for number, manifest in manifests.items() if manifest.epoch < current.epoch]
     keep = {current.number, *before[-1:]}
     named = {entry.id for entry in current.segments}
     named |= {entry.id for number in before[-1:] for entry in manifests[number].segments}
     for path in layout.generations.iterdir():
-        number = path.name.split(".")[0]
-        if number.isdigit() and int(number) not in keep:
+        written = path.name.split(".")[0]
+        if written.isdigit() and int(written) not in keep:
             path.unlink(missing_ok=True)
     for path in layout.segments.iterdir():
         if path.name not in named:

@@ -213,7 +213,7 @@ def _identity(view: View, row: int) -> str:
 
 @contextlib.contextmanager
 def _alone(collection: Collection) -> Iterator[None]:
-    lock = collection.locks / f"{collection.name}.maintain.lock"
+    lock = collection.layout.locks / f"{collection.name}.maintain.lock"
     with exclusive(lock, f"the collection {collection.name} is being maintained by another process"):
         yield
 

@@ -14,7 +14,7 @@ from retrieval.analysis import Analysis, AnalysisSettings
 from retrieval.collection import Collection, Maintenance
 from retrieval.durable import disk_full_said_plainly, exclusive, replace_json, sync_file
 from retrieval.errors import CollectionNotFound, Conflict, IndexUnreadable, InvalidRequest
-from retrieval.generations import POINTER, Layout, publish
+from retrieval.generations import POINTER, Layout, log_lock, publish
 from retrieval.maintenance import BACKGROUND
 from retrieval.manifest import CollectionSettings, Manifest
 from retrieval.snapshot import Snapshot
@@ -59,7 +59,7 @@ class CollectionStore:
                 self._open.pop(target, None)
                 if not (self.root / target / POINTER).exists():
                     self._say_what_is_there(name, target)
-                held = self._open[target] = Collection(self.root / target, self.root / _STATE, self._maintenance)
+                held = self._open[target] = Collection(self.root / target, self._maintenance)
             return held
 
     def snapshot(self, name: str) -> Snapshot:
@@ -85,9 +85,6 @@ class CollectionStore:
         resolve(settings.vectors, 0, encoder.dimension, memory_bytes=settings.memory_bytes, recall=settings.recall)
         layout = Layout(self.root / name)
         layout.folder.mkdir(parents=True, exist_ok=True)
-        last = self.root / _STATE / f"{name}.last"
-        if last.exists() and not (layout.folder / "LAST").exists():
-            shutil.copy(last, layout.folder / "LAST")  # a dropped collection of that name counted so far
         analysis = Analysis(AnalysisSettings(settings.synonyms, settings.words))
         draft = Manifest(name, 0, 0, "", encoder, settings, analysis.version)
         publish(layout, draft, (), content=True)
@@ -105,10 +102,9 @@ class CollectionStore:
             folder = self.root / name
             if not (folder / POINTER).exists():
                 raise _not_found(name)
+            shutil.rmtree(self.staging(name), ignore_errors=True)
             gone = self.root / _STATE / f"{name}.dropped"
             shutil.rmtree(gone, ignore_errors=True)
-            if (folder / "LAST").exists():  # numbers are not used again: caches go by them
-                shutil.copy(folder / "LAST", self.root / _STATE / f"{name}.last")
             folder.rename(gone)
             sync_file(self.root)
             with self._guard:
@@ -157,6 +153,18 @@ class CollectionStore:
             exclusive(self.root / _STATE / f"{name}.lock", f"the collection {name} is being written by someone else"),
         ):
             yield
+
+    def layout(self, name: str) -> Layout:
+        """Where the files of a collection lie; an alias's are those of its collection."""
+        return Layout(self.root / self.aliases().get(name, name))
+
+    def staging(self, name: str) -> Path:
+        """Where builds of a collection lie until they are published."""
+        return self.root / _STATE / "staging" / self.layout(name).folder.name
+
+    def appending(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Be the only one who changes or publishes this collection. Raises Conflict."""
+        return log_lock(self.root / _STATE, self.layout(name).folder.name)
 
     def close(self) -> None:
         """Wait for what goes on beside the searches."""

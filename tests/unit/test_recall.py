@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.collection import CollectionStore, Generation, write_generation
+from retrieval.batch import write_generation
 from retrieval.errors import Unavailable
 from retrieval.recall import RecallSettings, recall
+from retrieval.snapshot import Snapshot
+from retrieval.store import CollectionStore
 from retrieval.types import Clock, Document, EncoderSpec
 from tests.fake_models import FakeEncoder
 from tests.parts import part
@@ -32,13 +34,13 @@ class OtherEncoder(FakeEncoder):
 
 
 @pytest.fixture(scope="module")
-def generation(tmp_path_factory: pytest.TempPathFactory) -> Generation:
+def generation(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     store = CollectionStore(tmp_path_factory.mktemp("recall"))
     write_generation(store, "docs", [part(DOCUMENTS, ENCODER)], encoder=ENCODER.spec)
-    return store.open("docs")
+    return store.snapshot("docs")
 
 
-def test_candidates_hold_rank_and_score_of_every_stage_that_saw_them(generation: Generation) -> None:
+def test_candidates_hold_rank_and_score_of_every_stage_that_saw_them(generation: Snapshot) -> None:
     found = recall(generation, ENCODER, "sweet red apples")
     first = found.candidates[0]
     assert first.passage.document_id == "apples"
@@ -52,48 +54,48 @@ def test_candidates_hold_rank_and_score_of_every_stage_that_saw_them(generation:
     assert (found.degraded, found.info) == ((), generation.info)
 
 
-def test_every_stage_is_timed_on_the_clock_given(generation: Generation) -> None:
+def test_every_stage_is_timed_on_the_clock_given(generation: Snapshot) -> None:
     clock = Clock()
     found = recall(generation, ENCODER, "apples", clock=clock)
     assert set(found.timings_ms) == {"embed", "lexical", "dense", "fuse", "fetch"}
     assert found.timings_ms == clock.ms
 
 
-def test_each_channel_returns_no_more_than_the_depth(generation: Generation) -> None:
+def test_each_channel_returns_no_more_than_the_depth(generation: Snapshot) -> None:
     found = recall(generation, ENCODER, "sweet", depth=1)
     assert sum("lexical" in candidate.stages for candidate in found.candidates) == 1
     assert sum("dense" in candidate.stages for candidate in found.candidates) == 1
 
 
-def test_an_encoder_that_fails_leaves_the_lexical_channel_and_says_so(generation: Generation) -> None:
+def test_an_encoder_that_fails_leaves_the_lexical_channel_and_says_so(generation: Snapshot) -> None:
     found = recall(generation, FakeEncoder(fail_with=Unavailable("gone")), "apples")
     assert [candidate.passage.document_id for candidate in found.candidates] == ["apples"]
     assert found.degraded == ("dense",)
 
 
-def test_an_encoder_that_is_not_the_index_s_is_not_used(generation: Generation) -> None:
+def test_an_encoder_that_is_not_the_index_s_is_not_used(generation: Snapshot) -> None:
     assert recall(generation, OtherEncoder(), "apples").degraded == ("dense",)
 
 
-def test_a_fault_in_the_encoder_s_code_is_not_hidden(generation: Generation) -> None:
+def test_a_fault_in_the_encoder_s_code_is_not_hidden(generation: Snapshot) -> None:
     with pytest.raises(ZeroDivisionError):
         recall(generation, FakeEncoder(fail_with=ZeroDivisionError()), "apples")
 
 
-def test_a_language_that_the_encoder_does_not_know_is_searched_by_terms_alone(generation: Generation) -> None:
+def test_a_language_that_the_encoder_does_not_know_is_searched_by_terms_alone(generation: Snapshot) -> None:
     found = recall(generation, ENCODER, "红色的苹果")
     assert [candidate.passage.document_id for candidate in found.candidates] == ["zh"]
     assert set(found.candidates[0].stages) == {"lexical", "fused"}
     assert found.degraded == ()
 
 
-def test_without_an_encoder_the_lexical_channel_answers(generation: Generation) -> None:
+def test_without_an_encoder_the_lexical_channel_answers(generation: Snapshot) -> None:
     found = recall(generation, None, "apples")
     assert set(found.timings_ms) == {"lexical", "fuse", "fetch"}
     assert found.degraded == ()
 
 
-def test_weights_decide_between_channels(generation: Generation) -> None:
+def test_weights_decide_between_channels(generation: Snapshot) -> None:
     only = recall(generation, ENCODER, "apples", weights={"lexical": 1.0, "dense": 0.0})
     assert [candidate.passage.document_id for candidate in only.candidates] == ["apples"]
     assert RecallSettings(dense_weight=0).weights == {"lexical": 1.0, "dense": 0}
@@ -108,5 +110,5 @@ def test_settings_that_make_no_sense_are_refused(setting: dict[str, int]) -> Non
 def test_nothing_asked_of_nothing_gives_nothing(tmp_path: Path) -> None:
     store = CollectionStore(tmp_path)
     write_generation(store, "empty", [], encoder=ENCODER.spec)
-    found = recall(store.open("empty"), ENCODER, "?")
+    found = recall(store.snapshot("empty"), ENCODER, "?")
     assert (found.candidates, found.degraded) == ((), ())
