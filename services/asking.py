@@ -18,15 +18,14 @@ from services.gateway.search import Search
 from services.ports import RecallPort, Rights
 from services.wire import (
     AnswerRequest,
-    CollectionList,
     FinalAnswerEvent,
     SearchRequest,
     SearchResponse,
     SearchResultsEvent,
     Wire,
     WireCitation,
-    WireCollection,
 )
+from services.wire_collections import CollectionList, WireCollection
 
 WireT = TypeVar("WireT", bound=Wire)
 
@@ -112,18 +111,21 @@ class RemoteAsker:
 class LocalAsker:
     """The collections of a home folder, searched by the very objects that the gateway uses."""
 
-    def __init__(self, search: Search, answers: Answers, recall: RecallPort, default: str) -> None:
+    def __init__(
+        self, search: Search, answers: Answers, recall: RecallPort, default: str, rights: Rights | None = None
+    ) -> None:
         self._search = search
         self._answers = answers
         self._recall = recall
         self._default = default
+        self._rights = rights or Rights()
 
     async def search(self, request: SearchRequest) -> SearchResponse:
-        found = await self._search(request, Rights())
+        found = await self._search(request, self._rights)
         return found.response(explain=request.explain)
 
     async def ask(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent]:
-        found = await self._search(request.as_search(), Rights())
+        found = await self._search(request.as_search(), self._rights)
         yield found.event(explain=request.explain)
         async with aclosing(self._answers.events(request.query, found)) as events:
             async for event in events:
@@ -136,11 +138,12 @@ class LocalAsker:
                         yield FinalAnswerEvent.of(event, found.timings_ms, found.degraded)
 
     async def collections(self) -> CollectionList:
-        found = [WireCollection.of(info) for info in await self._recall.collections()]
+        views = await self._recall.collections(self._rights)
+        found = [WireCollection.of(view, whole=True) for view in views]
         return CollectionList(collections=found, default=self._default)
 
     async def collection(self, name: str) -> WireCollection:
-        return WireCollection.of(await self._recall.describe(name))
+        return WireCollection.of(await self._recall.view(name, self._rights), whole=True)
 
     async def delete(self, name: str) -> None:
         await self._recall.drop(name)

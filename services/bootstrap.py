@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,29 +19,32 @@ from generation.engine import ChatModel
 from indexing.build import BuildSummary, Progress, build
 from ranking.cross_encoder import open_reranker
 from ranking.pipeline import RankPipeline
-from retrieval.collection import CollectionStore
-from retrieval.errors import CollectionNotFound, ModelMissing, RiddleError
+from retrieval.errors import CollectionNotFound, ModelMissing
 from retrieval.models import find_model
-from services.asking import LocalAsker
-from services.cache import NoCache, open_cache
+from retrieval.store import CollectionStore
+from services.auth import KeyDoor, is_loopback
+from services.cache import open_cache
 from services.clients import RankClient, RecallClient, http_client
 from services.embed.app import create_app as create_embed
-from services.embedded import EmbeddedRank, EmbeddedRecall, EncoderShelf
+from services.embedded import EmbeddedRank, EmbeddedRecall
 from services.encoders import encoder_named
-from services.gateway.answers import Answers
 from services.gateway.app import GatewaySettings, Parts
 from services.gateway.app import create_app as create_gateway
-from services.gateway.search import Search, SearchLimits
+from services.gateway.search import SearchLimits
 from services.jobs.routes import router as jobs_router
 from services.jobs.runner import JobRunner
 from services.jobs.uploads import JobLimits
+from services.keys import key_ring
 from services.life import Life
 from services.loading import Deferred
+from services.models import listed
 from services.pool import Pool
 from services.ports import RankPort, RecallPort
+from services.preparing import Preparation
 from services.rank.app import create_app as create_rank
 from services.recall.app import create_app as create_recall
 from services.settings import Settings
+from services.shelf import EncoderShelf
 from services.telemetry import Telemetry
 
 Say = Callable[[str], None]
@@ -69,14 +70,15 @@ def gateway_app(settings: Settings, say: Say | None = None) -> FastAPI:
     encoders = EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings))
     recall = _recall_port(settings, encoders, life)
     rank = _rank_port(settings, life)
-    answerer, writer = _answerer(settings, life)
+    answerer, writer = answerer_of(settings, life)
     cache = open_cache(
         settings.cache.redis_url, settings.cache.ttl_s, settings.cache.max_entries, settings.cache.timeout_ms
     )
     life.end.append(cache.aclose)
-    parts = Parts(recall, rank, answerer, cache, Telemetry(), _jobs(settings, encoders), writer)
+    door = KeyDoor(key_ring(settings.home), exposed=not is_loopback(settings.server.host))
+    parts = Parts(recall, rank, answerer, cache, Telemetry(), door, _jobs(settings, encoders), writer)
     life.announce(parts.ready, say)
-    return create_gateway(parts, _gateway_settings(settings), lifespan=life.span)
+    return create_gateway(parts, gateway_settings(settings), lifespan=life.span)
 
 
 def recall_app(settings: Settings, say: Say | None = None) -> FastAPI:
@@ -128,17 +130,31 @@ def local(settings: Settings) -> Settings:
 def _recall_port(settings: Settings, encoders: EncoderShelf, life: Life) -> RecallPort:
     if not settings.services.recall_url:
         return _embedded_recall(settings, encoders, life)
-    client = RecallClient(http_client(settings.services.recall_url, settings.services.timeout_s))
+    chosen = settings.services
+    client = RecallClient(http_client(chosen.recall_url, chosen.timeout_s), chosen.write_timeout_s)
     life.end.append(client.aclose)
     return client
 
 
 def _embedded_recall(settings: Settings, encoders: EncoderShelf, life: Life) -> EmbeddedRecall:
     store = CollectionStore(collections_folder(settings.home))
-    recall = EmbeddedRecall(store, encoders, settings.default_collection, Pool("recall", workers=2, queue=64))
+    recall = EmbeddedRecall(
+        store,
+        encoders,
+        settings.default_collection,
+        Pool("recall", workers=2, queue=64),
+        how=Preparation(settings.chunk, settings.build.batch_tokens),
+        offered=_is_encoder,
+    )
     life.begin.append(recall.start)
     life.end.append(recall.aclose)
     return recall
+
+
+def _is_encoder(name: str) -> bool:
+    """Whether a caller of the API may name this model: one that the registry lists."""
+    entry = listed(name)
+    return entry is not None and entry.kind == "encoder"
 
 
 def _rank_port(settings: Settings, life: Life) -> RankPort:
@@ -152,13 +168,13 @@ def _rank_port(settings: Settings, life: Life) -> RankPort:
 
 def _embedded_rank(settings: Settings, life: Life) -> EmbeddedRank:
     # One at a time: a reranker takes every core it may, and two at once take twice as long each.
-    rank = EmbeddedRank(lambda: _pipeline(settings), Pool("rerank", workers=1, queue=16))
+    rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=1, queue=16))
     life.begin.append(rank.start)
     life.end.append(rank.aclose)
     return rank
 
 
-def _pipeline(settings: Settings) -> RankPipeline:
+def rank_pipeline(settings: Settings) -> RankPipeline:
     if not settings.models.reranker:
         return RankPipeline(None, settings.rank)
     files = find_model(settings.models.reranker, settings.home)
@@ -168,7 +184,7 @@ def _pipeline(settings: Settings) -> RankPipeline:
     return RankPipeline(reranker, settings.rank)
 
 
-def _answerer(settings: Settings, life: Life) -> tuple[Answerer, Ready]:
+def answerer_of(settings: Settings, life: Life) -> tuple[Answerer, Ready]:
     """The answerer, and whether its own model is loaded; a server elsewhere is nobody's readiness."""
     models: list[ChatModel] = []
     state: Callable[[], str] = lambda: "ok"  # noqa: E731
@@ -252,7 +268,7 @@ def encoder_of(store: CollectionStore, collection: str, settings: Settings) -> s
         return settings.models.encoder
 
 
-def _gateway_settings(settings: Settings) -> GatewaySettings:
+def gateway_settings(settings: Settings) -> GatewaySettings:
     server = settings.server
     limits = SearchLimits(
         default_collection=settings.default_collection,
@@ -265,30 +281,4 @@ def _gateway_settings(settings: Settings) -> GatewaySettings:
         weights=settings.recall.weights,
     )
     upload_room = settings.jobs.max_upload_bytes + (1 << 20)  # the parts' own headers
-    return GatewaySettings(limits, server.max_body_bytes, upload_room, version("riddle-search"))
-
-
-@asynccontextmanager
-async def local_asker(settings: Settings, *, collection: str = "", write: bool = False) -> AsyncIterator[LocalAsker]:
-    """A service without a server, for one command: loads what the collection needs, and waits for it.
-
-    A model that is missing is no error: the search goes without it and says so. ``write`` loads the
-    model that writes answers too. Without ``collection`` nothing is loaded.
-    """
-    life = Life()
-    encoders = EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings))
-    store = CollectionStore(collections_folder(settings.home))
-    recall = EmbeddedRecall(store, encoders, settings.default_collection, Pool("recall", workers=1, queue=1))
-    rank = EmbeddedRank(lambda: _pipeline(settings), Pool("rerank", workers=1, queue=1))
-    life.end += [recall.aclose, rank.aclose]
-    if collection:
-        name = (await recall.describe(collection)).encoder
-        rank.start()
-        for load in (lambda: encoders.wait(name), rank.wait) if name else (rank.wait,):
-            with contextlib.suppress(RiddleError):
-                await asyncio.to_thread(load)
-    answerer = _answerer(settings, life)[0] if write else Answerer((), settings.answer)
-    telemetry = Telemetry()
-    search = Search(recall, rank, NoCache(), _gateway_settings(settings).search, telemetry)
-    async with life.span(FastAPI()):
-        yield LocalAsker(search, Answers(answerer, telemetry), recall, settings.default_collection)
+    return GatewaySettings(limits, server.max_body_bytes, upload_room, server.max_bulk_bytes, version("riddle-search"))

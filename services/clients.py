@@ -19,19 +19,27 @@ from retrieval.errors import RiddleError, Unavailable
 from retrieval.types import Candidate, CollectionInfo, Document, Ranked, Recalled
 from services.breaker import Breaker
 from services.hops import (
+    CHANGES,
     COLLECTION,
-    COLLECTIONS,
     DOCUMENT,
+    MADE,
+    NAME,
+    NEW_COLLECTION,
+    NOTHING,
     PIPELINE,
     RANK_CALL,
     RANK_REPLY,
     RECALL_CALL,
     RECALLED,
+    RIGHTS,
+    VIEW,
+    VIEWS,
+    WRITTEN,
     RankCall,
     ranked_from,
 )
 from services.middleware import REQUEST_ID
-from services.ports import RecallRequest
+from services.ports import CollectionView, NewCollection, Put, RecallRequest, Remove, Rights, Written
 
 T = TypeVar("T")
 
@@ -77,8 +85,12 @@ class Hop:
         reply: TypeAdapter[T],
         body: bytes | None = None,
         deadline_ms: float | None = None,
+        timeout_s: float | None = None,
     ) -> T:
-        """Raises what the service raised, or Unavailable when it does not answer, or nothing sensible."""
+        """``timeout_s`` takes the place of the client's own for a call that may take longer.
+
+        Raises what the service raised, or Unavailable when it does not answer, or nothing sensible.
+        """
         if self._breaker.open and not self._breaker.trial_due():
             raise Unavailable(
                 f"the {self.stage} service at {self._http.base_url} does not answer",
@@ -86,7 +98,7 @@ class Hop:
                 retry_after_ms=self._breaker.wait_ms,
             )
         try:
-            response = await self._send(method, path, body, deadline_ms)
+            response = await self._send(method, path, body, deadline_ms, timeout_s)
         except (httpx.TransportError, TimeoutError) as error:
             self._breaker.failed()
             raise Unavailable(
@@ -113,13 +125,17 @@ class Hop:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def _send(self, method: str, path: str, body: bytes | None, deadline_ms: float | None) -> httpx.Response:
+    async def _send(
+        self, method: str, path: str, body: bytes | None, deadline_ms: float | None, timeout_s: float | None = None
+    ) -> httpx.Response:
         headers = {"X-Request-ID": REQUEST_ID.get()} if REQUEST_ID.get() else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
         seconds = None if deadline_ms is None else (deadline_ms + GRACE_MS) / 1000
+        usual = self._http.timeout
+        timeout = usual if timeout_s is None else httpx.Timeout(timeout_s, connect=usual.connect, pool=usual.pool)
         async with asyncio.timeout(seconds):
-            return await self._http.request(method, path, content=body, headers=headers)
+            return await self._http.request(method, path, content=body, headers=headers, timeout=timeout)
 
     def _read(self, response: httpx.Response, reply: TypeAdapter[T]) -> T:
         try:
@@ -147,27 +163,46 @@ def error_of(problem: bytes, otherwise: RiddleError) -> RiddleError:
 
 
 class RecallClient:
-    """RecallPort over HTTP."""
+    """RecallPort over HTTP. ``write_timeout_s`` is the patience for a batch, whose texts may have to be encoded."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, write_timeout_s: float = 300.0) -> None:
         self._hop = Hop(http, "recall")
+        self._write_timeout_s = write_timeout_s
 
-    async def collections(self) -> list[CollectionInfo]:
-        return await self._hop.call("GET", "/v1/collections", COLLECTIONS)
+    async def collections(self, rights: Rights) -> list[CollectionView]:
+        return await self._hop.call("POST", "/v1/collections", VIEWS, RIGHTS.dump_json(rights))
+
+    async def view(self, collection: str, rights: Rights) -> CollectionView:
+        return await self._hop.call("POST", _collection(collection), VIEW, RIGHTS.dump_json(rights))
 
     async def describe(self, collection: str) -> CollectionInfo:
-        return await self._hop.call("GET", f"/v1/collections/{_segment(collection)}", COLLECTION)
+        return await self._hop.call("GET", _collection(collection), COLLECTION)
 
     async def recall(self, request: RecallRequest) -> Recalled:
         # No deadline on the wait: the service keeps it by leaving channels out, and always answers.
         return await self._hop.call("POST", "/v1/recall", RECALLED, RECALL_CALL.dump_json(request))
 
-    async def document(self, collection: str, document_id: str) -> Document:
-        path = f"/v1/collections/{_segment(collection)}/documents/{_segment(document_id)}"
-        return await self._hop.call("GET", path, DOCUMENT)
+    async def document(self, collection: str, document_id: str, rights: Rights) -> Document:
+        path = f"{_collection(collection)}/documents/{_segment(document_id)}"
+        return await self._hop.call("POST", path, DOCUMENT, RIGHTS.dump_json(rights))
+
+    async def write(self, collection: str, changes: Sequence[Put | Remove]) -> Written:
+        body = CHANGES.dump_json(list(changes))
+        path = f"{_collection(collection)}/changes"
+        return await self._hop.call("POST", path, WRITTEN, body, timeout_s=self._write_timeout_s)
+
+    async def create(self, collection: str, wanted: NewCollection) -> bool:
+        body = NEW_COLLECTION.dump_json(wanted)
+        return await self._hop.call("PUT", _collection(collection), MADE, body, timeout_s=self._write_timeout_s)
 
     async def drop(self, collection: str) -> None:
-        await self._hop.call("DELETE", f"/v1/collections/{_segment(collection)}", TypeAdapter(None))
+        await self._hop.call("DELETE", _collection(collection), NOTHING)
+
+    async def set_alias(self, alias: str, collection: str) -> None:
+        await self._hop.call("PUT", f"/v1/aliases/{_segment(alias)}", NOTHING, NAME.dump_json(collection))
+
+    async def remove_alias(self, alias: str) -> None:
+        await self._hop.call("DELETE", f"/v1/aliases/{_segment(alias)}", NOTHING)
 
     async def ready(self) -> Mapping[str, str]:
         return await self._hop.parts()
@@ -223,3 +258,7 @@ def _segment(text: str) -> str:
     """One path segment; ``.`` and ``..`` would be resolved away on the way, slashes would split it."""
     quoted = quote(text, safe="")
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
+
+
+def _collection(name: str) -> str:
+    return f"/v1/collections/{_segment(name)}"

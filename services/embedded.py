@@ -1,105 +1,67 @@
-"""Recall and ranking in this process: readers of the store, and models that load beside the requests."""
+"""Recall and ranking in this process: collections on its disk, and models that load beside the requests."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 
 from ranking.pipeline import RankPipeline
-from retrieval.collection import CollectionStore
-from retrieval.errors import RiddleError, Unavailable
+from retrieval.changes import Outcome
+from retrieval.collection import Collection
+from retrieval.errors import CollectionNotFound, Conflict, InvalidRequest, RiddleError, Unavailable
+from retrieval.filters import Scope, parse_filter
+from retrieval.manifest import CollectionSettings
 from retrieval.recall import recall
+from retrieval.snapshot import Snapshot
+from retrieval.store import CollectionStore
 from retrieval.types import (
     Candidate,
     Clock,
     CollectionInfo,
     Document,
     Encoder,
-    EncoderSpec,
     Ranked,
     Recalled,
-    Role,
-    Vectors,
 )
 from services.loading import Deferred
 from services.pool import Pool
-from services.ports import RecallRequest
+from services.ports import CollectionView, NewCollection, Put, RecallRequest, Remove, Rights, Written
+from services.preparing import Preparation, prepared
+from services.shelf import EncoderShelf, InTime
 
 log = logging.getLogger("riddle.embedded")
 
 
-class EncoderShelf:
-    """Encoders by name, each loaded once. Thread-safe.
+class EmbeddedRecall:
+    """RecallPort over a store on this machine's disk.
 
-    A collection is searched with the encoder that it was built with, whatever the settings name now.
+    ``offered`` says whether callers may name an encoder for a new collection: a name may stand for a
+    folder or for an address, which are not theirs to choose.
     """
 
-    def __init__(self, default: str, load: Callable[[str], Encoder]) -> None:
-        self._default = default
-        self._load = load
-        self._lock = threading.Lock()
-        self._held: dict[str, Deferred[Encoder]] = {}
-
-    def start(self) -> None:
-        """Begin to load the default encoder, where there is one."""
-        if self._default:
-            self._entry(self._default).start()
-
-    def get(self, name: str) -> Encoder:
-        """Raises ModelMissing, or Unavailable while it loads."""
-        return self._entry(name).get()
-
-    def wait(self, name: str) -> Encoder:
-        return self._entry(name).wait()
-
-    @property
-    def state(self) -> str:
-        return self._entry(self._default).state if self._default else "ok"
-
-    def _entry(self, name: str) -> Deferred[Encoder]:
-        with self._lock:
-            if name not in self._held:
-                self._held[name] = Deferred("encoder", lambda: self._load(name))
-            return self._held[name]
-
-
-class InTime:
-    """An encoder that gives up when the query's budget is spent, so that recall goes on without it."""
-
-    def __init__(self, inner: Encoder, ends: float, threads: ThreadPoolExecutor) -> None:
-        self._inner = inner
-        self._ends = ends
-        self._threads = threads
-
-    @property
-    def spec(self) -> EncoderSpec:
-        return self._inner.spec
-
-    def encode(self, texts: Sequence[str], role: Role) -> Vectors:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise Unavailable("the time for this search ended before its query was encoded", stage="embed")
-        try:
-            return self._threads.submit(self._inner.encode, texts, role).result(timeout=left)
-        except FutureTimeout as error:
-            raise Unavailable("the encoder took longer than this search had", stage="embed") from error
-
-
-class EmbeddedRecall:
-    """RecallPort over a store on this machine's disk."""
-
-    def __init__(self, store: CollectionStore, encoders: EncoderShelf, default_collection: str, pool: Pool) -> None:
+    def __init__(
+        self,
+        store: CollectionStore,
+        encoders: EncoderShelf,
+        default_collection: str,
+        pool: Pool,
+        *,
+        how: Preparation | None = None,
+        offered: Callable[[str], bool] = lambda name: False,
+    ) -> None:
         self._store = store
         self._encoders = encoders
         self._default = default_collection
         self._pool = pool
+        self._writes = Pool("write", workers=2, queue=32)
+        self._how = how or Preparation()
+        self._offered = offered
+        self._opened: set[str] = set()
         self._encoding = ThreadPoolExecutor(2, thread_name_prefix="riddle-embed")
         self._index = Deferred("index", self._warm)
 
@@ -108,52 +70,148 @@ class EmbeddedRecall:
         self._encoders.start()
         self._index.start()
 
-    async def collections(self) -> list[CollectionInfo]:
-        return await asyncio.to_thread(lambda: [self._store.info(name) for name in self._store.names()])
+    async def collections(self, rights: Rights) -> list[CollectionView]:
+        return await self._pool.run(
+            lambda: [self._view(self._store.open(name), rights) for name in self._store.names()]
+        )
+
+    async def view(self, collection: str, rights: Rights) -> CollectionView:
+        return await self._pool.run(lambda: self._view(self._store.open(collection), rights))
 
     async def describe(self, collection: str) -> CollectionInfo:
-        # One `stat` while nothing changes: less than handing it to a thread and back.
-        return self._store.info(collection)
+        if collection in self._opened:
+            # Two `stat`s while nothing changes: less than handing it to a thread and back.
+            return self._store.info(collection)
+        info = await asyncio.to_thread(self._store.info, collection)
+        self._opened.add(collection)
+        return info
 
     async def recall(self, request: RecallRequest) -> Recalled:
         ends = None if request.deadline_ms is None else time.monotonic() + request.deadline_ms / 1000
         return await self._pool.run(lambda: self._recall(request, ends))
 
-    async def document(self, collection: str, document_id: str) -> Document:
-        return await self._pool.run(lambda: self._store.open(collection).document(document_id))
+    async def document(self, collection: str, document_id: str, rights: Rights) -> Document:
+        principals = frozenset(rights.principals)
+        return await self._pool.run(lambda: self._store.open(collection).snapshot().document(document_id, principals))
+
+    async def write(self, collection: str, changes: Sequence[Put | Remove]) -> Written:
+        return await self._writes.run(lambda: self._write(collection, changes))
+
+    async def create(self, collection: str, wanted: NewCollection) -> bool:
+        return await self._writes.run(lambda: self._create(collection, wanted))
 
     async def drop(self, collection: str) -> None:
         await asyncio.to_thread(self._store.drop, collection)
+        self._opened.discard(collection)
+
+    async def set_alias(self, alias: str, collection: str) -> None:
+        await asyncio.to_thread(self._set_alias, alias, collection)
+
+    async def remove_alias(self, alias: str) -> None:
+        await asyncio.to_thread(self._store.remove_alias, alias)
 
     async def ready(self) -> Mapping[str, str]:
         return {"encoder": self._encoders.state, "index": self._index.state}
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+        await self._writes.aclose()
         self._encoding.shutdown(wait=False, cancel_futures=True)
 
+    def _view(self, collection: Collection, rights: Rights) -> CollectionView:
+        snapshot = collection.snapshot()
+        documents, passages = snapshot.count(_scope(rights))
+        aliases = tuple(sorted(alias for alias, to in self._store.aliases().items() if to == collection.name))
+        info = replace(snapshot.info, documents=documents, passages=passages)
+        settings = snapshot.manifest.settings
+        return CollectionView(info, settings.vectors, dict(settings.fields), aliases)
+
     def _recall(self, request: RecallRequest, ends: float | None) -> Recalled:
-        generation = self._store.open(request.collection)
-        encoder: Encoder | None = None
-        missing: tuple[str, ...] = ()
-        if generation.info.encoder and request.weights.get("dense", 1.0) > 0:
-            try:
-                encoder = self._encoders.get(generation.info.encoder)
-            except RiddleError as error:
-                log.info("searching without vectors: %s", error.detail)
-                missing = ("dense",)
+        snapshot = self._store.open(request.collection).snapshot()
+        scope = _scope(request.rights)
+        if request.filters is not None:
+            scope = replace(scope, filter=parse_filter(request.filters, snapshot.manifest.settings.fields))
+        encoder, missing = self._encoder_of(snapshot, request)
         if encoder is not None and ends is not None:
             encoder = InTime(encoder, ends, self._encoding)
+        clock = Clock()
         found = recall(
-            generation,
+            snapshot,
             encoder,
             request.query,
+            scope=scope,
             depth=request.depth,
             rrf_k=request.rrf_k,
             weights=request.weights,
-            clock=Clock(),
+            clock=clock,
         )
+        if request.facets:
+            with clock("facets"):
+                counts = snapshot.facets(request.facets, scope)
+            facets = {key: tuple(values) for key, values in counts.items()}
+            found = replace(found, facets=facets, timings_ms=clock.ms)
         return replace(found, degraded=tuple(dict.fromkeys((*found.degraded, *missing)))) if missing else found
+
+    def _encoder_of(self, snapshot: Snapshot, request: RecallRequest) -> tuple[Encoder | None, tuple[str, ...]]:
+        """The encoder for this query, None when it needs none or has none; and what is left out for that."""
+        if not snapshot.info.encoder or request.weights.get("dense", 1.0) <= 0:
+            return None, ()
+        try:
+            return self._encoders.get(snapshot.info.encoder), ()
+        except RiddleError as error:
+            log.info("searching without vectors: %s", error.detail)
+            return None, ("dense",)
+
+    def _write(self, name: str, changes: Sequence[Put | Remove]) -> Written:
+        collection = self._store.open(name)
+
+        def encoder() -> Encoder:
+            found = self._encoders.get(collection.encoder.name)
+            collection.snapshot().check_encoder(found.spec)
+            return found
+
+        ready = prepared(changes, collection.encoder.dimension, collection.settings.fields, encoder, self._how)
+        accepted = [each for each in ready if not isinstance(each, Outcome)]
+        written = iter(collection.write(accepted) if accepted else ())
+        outcomes = tuple(each if isinstance(each, Outcome) else next(written) for each in ready)
+        return Written(collection.info().generation, outcomes)
+
+    def _create(self, name: str, wanted: NewCollection) -> bool:
+        settings = CollectionSettings(wanted.vectors, wanted.fields, wanted.synonyms, wanted.words)
+        try:
+            return self._made_alike(self._store.open(name), name, wanted, settings)
+        except CollectionNotFound:
+            pass
+        if wanted.encoder and wanted.encoder != self._encoders.default and not self._offered(wanted.encoder):
+            raise InvalidRequest(
+                f"encoder: {wanted.encoder!r} is none that this server offers; leave it out for its own"
+            )
+        encoder = self._encoders.get(wanted.encoder or self._encoders.default)
+        try:
+            self._store.create(name, settings, encoder.spec)
+        except Conflict:  # another was quicker; what it made may be what is wanted
+            return self._made_alike(self._store.open(name), name, wanted, settings)
+        return True
+
+    def _made_alike(
+        self, collection: Collection, name: str, wanted: NewCollection, settings: CollectionSettings
+    ) -> bool:
+        """False, for nothing was made. Raises Conflict when what is there is something else."""
+        if collection.name != name:
+            raise Conflict(f"{name} is an alias, of {collection.name}")
+        held = collection.settings
+        there = CollectionSettings(held.vectors, dict(held.fields), held.synonyms, held.words)
+        if there != settings or wanted.encoder not in ("", collection.encoder.name):
+            raise Conflict(
+                f"{name} is there already and was made otherwise: settings are for life; make another, and let an "
+                "alias stand for it"
+            )
+        return False
+
+    def _set_alias(self, alias: str, collection: str) -> None:
+        if alias in self._store.names() and alias not in self._store.aliases():
+            raise Conflict(f"{alias} is the name of a collection: an alias would hide it")
+        self._store.set_alias(alias, self._store.open(collection).name)
 
     def _warm(self) -> bool:
         """Open every collection and ask the default one a question, so that no user pays for the first.
@@ -163,7 +221,7 @@ class EmbeddedRecall:
         """
         for name in self._store.names():
             try:
-                info = self._store.open(name).info
+                info = self._store.info(name)
                 if info.encoder:
                     self._encoders.wait(info.encoder)
                 self._recall(RecallRequest(name, "warm up"), None)
@@ -172,6 +230,10 @@ class EmbeddedRecall:
                 if name == self._default and error.code == "index_unreadable":
                     raise
         return True
+
+
+def _scope(rights: Rights) -> Scope:
+    return Scope(principals=frozenset(rights.principals))
 
 
 class EmbeddedRank:

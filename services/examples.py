@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
+FILTERS: JsonValue = {
+    "type": "and",
+    "filters": [{"type": "eq", "key": "lang", "value": "zh"}, {"type": "gte", "key": "year", "value": 2024}],
+}
+
 SEARCH_REQUESTS: list[JsonValue] = [
     {"query": "How do I write a custom migration operation?"},
     {
@@ -13,6 +18,13 @@ SEARCH_REQUESTS: list[JsonValue] = [
         "ranking": {"fusion": {"method": "rrf", "k": 60, "weights": {"lexical": 1, "dense": 1}}},
         "budget_ms": 300,
         "explain": True,
+    },
+    {
+        "query": "memory safety",
+        "filters": FILTERS,
+        "group_by": "document",
+        "group_size": 3,
+        "facets": ["lang", "year"],
     },
 ]
 
@@ -39,7 +51,8 @@ SEARCH_RESPONSE: JsonValue = {
             },
         }
     ],
-    "generation": "docs@42",
+    "facets": {"lang": [{"value": "zh", "count": 812}, {"value": "en", "count": 77}]},
+    "generation": "docs@42.1731",
     "cache": "miss",
     "degraded": [],
     "partial": False,
@@ -58,3 +71,38 @@ ANSWER_STREAM = (
     '"usage":{"prompt_tokens":812,"completion_tokens":61},"timings_ms":{"total":2140},'
     '"engine":"smollm2-135m-instruct","degraded":[]}\n\n'
 )
+
+DOCUMENT: JsonValue = {
+    "text": "Turn the key twice. Then pull the lever.",
+    "title": "The gate",
+    "acl": ["group:eng"],
+    "metadata": {"lang": "en", "year": 2026, "tags": ["gate", "keys"]},
+}
+
+BULK = (
+    '{"index":{"_id":"d1","version":7}}\n'
+    '{"text":"Turn the key twice.","title":"The gate","acl":["group:eng"],"metadata":{"lang":"en"}}\n'
+    '{"delete":{"_id":"d2"}}\n'
+)
+
+BULK_RESPONSE: JsonValue = {
+    "took": 31,
+    "errors": True,
+    "items": [
+        {"index": {"_id": "d1", "status": 201, "version": 7}},
+        {
+            "delete": {
+                "_id": "d2",
+                "status": 404,
+                "error": {"code": "document_not_found", "detail": "line 3: there is no such document"},
+            }
+        },
+    ],
+    "generation": "docs@42.1732",
+}
+
+COLLECTION: JsonValue = {
+    "encoder": "bge-small-en-v1.5",
+    "fields": {"lang": "keyword", "year": "number", "published": "date", "draft": "boolean"},
+    "synonyms": [["k8s", "kubernetes"]],
+}

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from retrieval.errors import BadSyntax, InvalidRequest
+from services.auth import Doorkeeper
 from services.http import Problem, add_problem_handlers, field_errors, plain_problem, problem_response, request_id_of
 from services.middleware import add_middleware
 from services.telemetry import CONTENT_TYPE, Telemetry
@@ -38,13 +39,15 @@ def framed_app(
     telemetry: Telemetry,
     body_limit: int,
     body_limits: Mapping[str, int] | None = None,
+    door: Doorkeeper | None = None,
     lifespan: Lifespan = no_lifespan,
     description: str = "",
     version: str = "",
 ) -> FastAPI:
     """An application without routes of its own yet.
 
-    ``ready`` names each part and says ``ok`` or why not; ``body_limits`` gives paths with another limit.
+    ``ready`` names each part and says ``ok`` or why not; ``body_limits`` gives paths with another limit;
+    ``door`` says who may ask for what lies under /v1.
     """
     app = FastAPI(
         title=title,
@@ -56,7 +59,7 @@ def framed_app(
         openapi_url="/openapi.json",
     )
     add_problem_handlers(app)
-    add_middleware(app, telemetry, body_limit, body_limits)
+    add_middleware(app, telemetry, body_limit, body_limits, door)
 
     @app.get("/livez", tags=["operations"], summary="The process runs", response_class=Response)
     async def livez() -> Response:

@@ -8,14 +8,22 @@ from typing import Annotated
 from pydantic import Field, FiniteFloat, TypeAdapter
 
 from retrieval.types import Candidate, CollectionInfo, Document, Ranked, Recalled, StageScore
-from services.ports import RecallRequest
+from services.ports import CollectionView, NewCollection, Put, RecallRequest, Remove, Rights, Written
 from services.wire import Wire
 
 RECALL_CALL = TypeAdapter(RecallRequest)
 RECALLED = TypeAdapter(Recalled)
 COLLECTION = TypeAdapter(CollectionInfo)
-COLLECTIONS = TypeAdapter(list[CollectionInfo])
+VIEW = TypeAdapter(CollectionView)
+VIEWS = TypeAdapter(list[CollectionView])
 DOCUMENT = TypeAdapter(Document)
+RIGHTS = TypeAdapter(Rights)
+CHANGES = TypeAdapter(list[Put | Remove])
+WRITTEN = TypeAdapter(Written)
+NEW_COLLECTION = TypeAdapter(NewCollection)
+NAME = TypeAdapter(str)
+MADE = TypeAdapter(bool)
+NOTHING = TypeAdapter(None)
 """Our nouns are dataclasses that pydantic reads and writes as they are; both ends are of one version."""
 
 

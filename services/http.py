@@ -106,7 +106,7 @@ def problem_of(error: RiddleError, request_id: str) -> Problem:
         code=error.code,
         title=error.title,
         status=STATUS[error.code],
-        detail=error.detail,
+        detail=_encodable(error.detail),
         instance=f"/requests/{request_id}",
         retryable=error.retryable,
         retry_after_ms=error.retry_after_ms,
@@ -208,8 +208,12 @@ def _message(item: Mapping[str, Any]) -> str:
 
 
 def _printable(text: str) -> str:
+    return _encodable(text)[:300]
+
+
+def _encodable(text: str) -> str:
     """Without lone surrogates, which JSON can name and UTF-8 cannot."""
-    return text.encode("utf-8", "backslashreplace").decode()[:300]
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What happens to every request before and after its route: an id, one log line, metrics, a limit on its body."""
+"""What happens to every request before and after its route: an id, a log line, metrics, its key, a limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.http import PROBLEM_TYPE, dump_problem, plain_problem
+from retrieval.errors import RiddleError
+from services.auth import CALLER, Doorkeeper
+from services.http import CHALLENGE, PROBLEM_TYPE, dump_problem, plain_problem
 from services.telemetry import Telemetry
 
 access = logging.getLogger("riddle.access")
@@ -77,23 +79,50 @@ def _printable(path: str) -> str:
     return path.encode("unicode_escape").decode("ascii")[:200]
 
 
+class Admission:
+    """Lets nobody past under ``guarded`` paths whom the door does not know, before a byte of the body is read.
+
+    Who was let in stands in the request's state, where `services.auth.caller_of` finds it.
+    """
+
+    def __init__(self, app: ASGIApp, door: Doorkeeper, guarded: str = "/v1") -> None:
+        self.app = app
+        self.door = door
+        self.guarded = guarded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{self.guarded}/"):
+            headers = {name.decode("latin-1").lower(): text.decode("latin-1") for name, text in scope["headers"]}
+            try:
+                scope.setdefault("state", {})[CALLER] = self.door.admit(headers)
+            except RiddleError as error:
+                await _send_problem(scope, receive, send, error.code, error.detail)
+                return
+        await self.app(scope, receive, send)
+
+
 class BodyLimit:
     """Refuses a body over its limit while it streams in, before anything holds it whole.
 
-    ``exceptions`` gives paths that have a limit of their own. A declared length over the limit is
-    refused unread; a chunked body as soon as it passes.
+    ``exceptions`` gives paths that have a limit of their own; in them ``*`` stands for one segment and
+    ``**`` for any number. A declared length over the limit is refused unread; a chunked body as soon as
+    it passes.
     """
 
     def __init__(self, app: ASGIApp, limit: int, exceptions: Mapping[str, int]) -> None:
         self.app = app
         self.limit = limit
-        self.exceptions = exceptions
+        self.exceptions = [(_path_pattern(path), most) for path, most in exceptions.items()]
+
+    def limit_of(self, path: str) -> int:
+        """The limit that holds for a path, in bytes."""
+        return next((most for pattern, most in self.exceptions if pattern.fullmatch(path.rstrip("/"))), self.limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.exceptions.get(scope["path"].rstrip("/"), self.limit)
+        limit = self.limit_of(scope["path"])
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
             await _refuse(scope, receive, send, limit)
@@ -120,6 +149,10 @@ class BodyLimit:
                 await send(message)
 
         await self.app(scope, counted, unless_refused)
+
+
+def _path_pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.escape(path).replace(r"\*\*", ".+").replace(r"\*", "[^/]+"), re.DOTALL)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
@@ -160,6 +193,8 @@ async def _send_problem(scope: Scope, receive: Receive, send: Send, code: str, d
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]
+    if problem.status == 401:
+        headers.append((b"www-authenticate", CHALLENGE.encode()))
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
     thrown_away = 0
@@ -173,8 +208,16 @@ async def _send_problem(scope: Scope, receive: Receive, send: Send, code: str, d
     await send({"type": "http.response.body", "body": b""})
 
 
-def add_middleware(app: FastAPI, telemetry: Telemetry, limit: int, exceptions: Mapping[str, int] | None = None) -> None:
+def add_middleware(
+    app: FastAPI,
+    telemetry: Telemetry,
+    limit: int,
+    exceptions: Mapping[str, int] | None = None,
+    door: Doorkeeper | None = None,
+) -> None:
     """Wrap ``app``: context outermost, so that refusals too have an id, a log line and a count."""
     app.add_middleware(BodyLimit, limit=limit, exceptions=dict(exceptions or {}))
+    if door is not None:
+        app.add_middleware(Admission, door=door)
     app.add_middleware(SameSite)
     app.add_middleware(RequestContext, telemetry=telemetry)

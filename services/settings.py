@@ -43,6 +43,7 @@ NOT_SETTINGS: Mapping[str, str] = {
     "RIDDLE_CONFIG": "the settings file to read, like --config",
     "RIDDLE_DATA": "the folder of larger data sets that tests and benchmarks read",
     "RIDDLE_SOURCES": "the folder that compose.yaml builds from",
+    "RIDDLE_KEY": "the API key that commands show to a server, or to the home folder's own keys",
 }
 """Variables under our prefix that say where to look, rather than how to behave."""
 
@@ -57,6 +58,8 @@ class ServerSettings:
     """Port to listen on; 0 takes a free one."""
     max_body_bytes: int = 1 << 20
     """Largest request body, in bytes; uploads to jobs have a limit of their own."""
+    max_bulk_bytes: int = 32 << 20
+    """Largest batch of documents, and largest single one, in bytes."""
     max_query_chars: int = 2000
     """Longest query or question, in code points."""
     max_k: int = 1000
@@ -69,6 +72,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         _within("server.port", self.port, 0, 65535)
         _within("server.max_body_bytes", self.max_body_bytes, 1)
+        _within("server.max_bulk_bytes", self.max_bulk_bytes, 1)
         _within("server.max_query_chars", self.max_query_chars, 1)
         _within("server.max_k", self.max_k, 1)
         _within("server.default_k", self.default_k, 1, self.max_k)
@@ -143,12 +147,15 @@ class ServiceUrls:
     """Address of `riddle serve embed`."""
     timeout_s: float = 10.0
     """Seconds to wait for one of them."""
+    write_timeout_s: float = 300.0
+    """Seconds to wait for a batch of documents to be stored; their texts may have to be encoded."""
 
     def __post_init__(self) -> None:
         _address("services.recall_url", self.recall_url)
         _address("services.rank_url", self.rank_url)
         _address("services.embed_url", self.embed_url)
         _within("services.timeout_s", self.timeout_s, 0.1)
+        _within("services.write_timeout_s", self.write_timeout_s, 0.1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from generation.events import Citation, FinalAnswer
-from retrieval.types import Candidate, CollectionInfo, Document, StageScore
-from services.examples import ANSWER_REQUEST, SEARCH_REQUESTS, SEARCH_RESPONSE
+from retrieval.types import Candidate, StageScore
+from services.examples import ANSWER_REQUEST, FILTERS, SEARCH_REQUESTS, SEARCH_RESPONSE
 
 Scalar = str | int | float | bool | None
 WireMetadata: TypeAlias = dict[str, Scalar | list[Scalar]]
@@ -57,10 +57,35 @@ Budget = Annotated[
 ]
 
 
+Filters = Annotated[
+    dict[str, Any] | None,
+    Field(
+        description="what the metadata must be like: a key compared (`eq ne gt gte lt lte in nin`) with a value, "
+        "or `and` and `or` over such. Nothing else is found, counted or shown",
+        examples=[FILTERS],
+    ),
+]
+Key = Annotated[str, Field(min_length=1, max_length=128)]
+
+
 class SearchRequest(Wire):
     query: Query
     collection: CollectionName = None
     k: Count = None
+    filters: Filters = None
+    group_by: Annotated[
+        Literal["document"] | None,
+        Field(description="put each document's passages together, in the order of its best; `k` counts documents then"),
+    ] = None
+    group_size: Annotated[
+        int | None, Field(ge=1, le=100, description="the most passages of one document; 1 when left out")
+    ] = None
+    facets: Annotated[
+        list[Key],
+        Field(
+            max_length=10, description="metadata keys: count their values among all documents that the filters admit"
+        ),
+    ] = []
     cursor: Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")] = None
     ranking: RankingOptions = RankingOptions()
     budget_ms: Budget = None
@@ -68,11 +93,18 @@ class SearchRequest(Wire):
 
     model_config = ConfigDict(json_schema_extra={"examples": SEARCH_REQUESTS})
 
+    @model_validator(mode="after")
+    def _groups_have_a_size(self) -> SearchRequest:
+        if self.group_size is not None and self.group_by is None:
+            raise ValueError("group_size: it goes with `group_by`")
+        return self
+
 
 class AnswerRequest(Wire):
     query: Query
     collection: CollectionName = None
     k: Count = None
+    filters: Filters = None
     ranking: RankingOptions = RankingOptions()
     budget_ms: Budget = None
     explain: bool = False
@@ -84,6 +116,7 @@ class AnswerRequest(Wire):
             query=self.query,
             collection=self.collection,
             k=self.k,
+            filters=self.filters,
             ranking=self.ranking,
             budget_ms=self.budget_ms,
             explain=self.explain,
@@ -134,8 +167,16 @@ class Result(Wire):
         )
 
 
+class FacetCount(Wire):
+    value: Scalar
+    count: Annotated[int, Field(description="documents that have it, of those that the filters and the key admit")]
+
+
 class SearchResponse(Wire):
     results: list[Result]
+    facets: Annotated[
+        dict[str, list[FacetCount]] | None, Field(description="by key, most documents first; only when asked for")
+    ] = None
     generation: Annotated[str, Field(description="the state of the collection that was searched")]
     cache: Literal["hit", "miss"]
     degraded: Annotated[list[str], Field(description="stages that should have run and did not")]
@@ -207,53 +248,6 @@ class AnswerResponse(FinalAnswerEvent):
 
     generation: str
     results: list[Result]
-
-
-class WireCollection(Wire):
-    name: str
-    generation: str
-    documents: int
-    passages: int
-    encoder: str
-    dimension: int
-    bytes: int
-    created: str
-
-    @classmethod
-    def of(cls, info: CollectionInfo) -> WireCollection:
-        return cls(
-            name=info.name,
-            generation=info.generation,
-            documents=info.documents,
-            passages=info.passages,
-            encoder=info.encoder,
-            dimension=info.dimension,
-            bytes=info.bytes,
-            created=info.created,
-        )
-
-
-class CollectionList(Wire):
-    collections: list[WireCollection]
-    default: Annotated[str, Field(description="the collection that a request without one means")]
-
-
-class WireDocument(Wire):
-    document_id: str
-    text: str
-    title: str
-    source: str
-    metadata: WireMetadata
-
-    @classmethod
-    def of(cls, document: Document) -> WireDocument:
-        return cls(
-            document_id=document.document_id,
-            text=document.text,
-            title=document.title,
-            source=document.source,
-            metadata=wire_metadata(document.metadata),
-        )
 
 
 class Readiness(Wire):

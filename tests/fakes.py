@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from generation.events import Citation, Delta, Event, FinalAnswer, Usage
-from retrieval.errors import CollectionNotFound, DocumentNotFound, RiddleError
+from retrieval.changes import Delete, Outcome, Upsert, outcome
+from retrieval.errors import CollectionNotFound, Conflict, DocumentNotFound, InvalidRequest, RiddleError
+from retrieval.filters import EVERYTHING, Scope, check_metadata, parse_filter
 from retrieval.types import (
     Candidate,
     CollectionInfo,
     Document,
+    JSONScalar,
     Passage,
     Ranked,
     Recalled,
     StageScore,
 )
-from services.ports import RecallRequest
+from services.ports import CollectionView, NewCollection, Put, RecallRequest, Remove, Rights, Written
 from tests.fake_models import words
 
 DOCUMENTS = (
@@ -30,39 +36,63 @@ DOCUMENTS = (
 """A small collection. Paragraphs are passages; ids hold slashes and characters that URLs give a meaning."""
 
 
+@dataclass
+class Held:
+    """A collection of the fake. ``buried`` keeps the versions at which documents were deleted."""
+
+    documents: dict[str, Document]
+    wanted: NewCollection = field(default_factory=NewCollection)
+    number: int = 1
+    buried: dict[str, int] = field(default_factory=dict)
+
+
 class FakeRecall:
     """RecallPort over documents in memory; passages that share words with the query, most words first.
 
-    ``fail_with`` is raised by every call while it is set. ``asked`` keeps the requests.
+    Rights and filters are decided document by document, by the plain rule. ``fail_with`` is raised by every
+    call while it is set, ``unencoded`` by those that would need the encoder. ``asked`` keeps the requests.
     """
 
     def __init__(self, collections: Mapping[str, Sequence[Document]] | None = None) -> None:
-        self.held = {name: list(held) for name, held in (collections or {"docs": DOCUMENTS}).items()}
-        self.numbers = dict.fromkeys(self.held, 1)
+        self.held: dict[str, Held] = {}
+        self.dropped: dict[str, int] = {}
+        self.aliases: dict[str, str] = {}
+        for name, documents in (collections or {"docs": DOCUMENTS}).items():
+            self.publish(name, documents)
         self.fail_with: RiddleError | None = None
+        self.unencoded: RiddleError | None = None
         self.degraded: tuple[str, ...] = ()
         self.state = "ok"
         self.asked: list[RecallRequest] = []
 
     def publish(self, collection: str, documents: Sequence[Document]) -> None:
-        """The collection's next generation."""
-        self.held[collection] = list(documents)
-        self.numbers[collection] = self.numbers.get(collection, 0) + 1
+        """The collection's next generation, with these documents and no others."""
+        before = self.held.get(collection)
+        stored = {each.document_id: each if each.version else replace(each, version=1) for each in documents}
+        self.held[collection] = Held(stored, number=before.number + 1 if before else 1)
 
-    async def collections(self) -> list[CollectionInfo]:
+    async def collections(self, rights: Rights) -> list[CollectionView]:
         self._check()
-        return [self._info(name) for name in sorted(self.held)]
+        return [self._view(name, rights) for name in sorted(self.held)]
+
+    async def view(self, collection: str, rights: Rights) -> CollectionView:
+        self._check()
+        return self._view(self._name(collection), rights)
 
     async def describe(self, collection: str) -> CollectionInfo:
         self._check()
-        return self._info(collection)
+        return self._info(self._name(collection), EVERYTHING)
 
     async def recall(self, request: RecallRequest) -> Recalled:
         self._check()
         self.asked.append(request)
-        info = self._info(request.collection)
+        name = self._name(request.collection)
+        fields = self.held[name].wanted.fields
+        tree = None if request.filters is None else parse_filter(request.filters, fields)
+        scope = Scope(tree, frozenset(request.rights.principals))
+        admitted = self._admitted(name, scope)
         wanted = set(words(request.query))
-        counted = [(len(wanted & set(words(p.text))), p) for p in self._passages(request.collection)]
+        counted = [(len(wanted & set(words(p.text))), p) for each in admitted for p in passages_of(each)]
         found = sorted(((n, p) for n, p in counted if n), key=lambda pair: -pair[0])[: request.depth]
         candidates = tuple(
             Candidate(
@@ -73,20 +103,53 @@ class FakeRecall:
             )
             for rank, (count, passage) in enumerate(found, start=1)
         )
-        return Recalled(info, candidates, {"lexical": 0.1, "fuse": 0.1}, self.degraded)
+        facets = {key: _counted(admitted, key) for key in request.facets}
+        return Recalled(self._info(name, EVERYTHING), candidates, {"lexical": 0.1, "fuse": 0.1}, self.degraded, facets)
 
-    async def document(self, collection: str, document_id: str) -> Document:
+    async def document(self, collection: str, document_id: str, rights: Rights) -> Document:
         self._check()
-        self._info(collection)
-        for document in self.held[collection]:
-            if document.document_id == document_id:
-                return document
-        raise DocumentNotFound(f"{collection} holds no document {document_id!r}")
+        document = self.held[self._name(collection)].documents.get(document_id)
+        if document is None or not _scope(rights).admits(document.metadata, document.acl):
+            raise DocumentNotFound(f"no document has the id {document_id!r}")
+        return document
+
+    async def write(self, collection: str, changes: Sequence[Put | Remove]) -> Written:
+        self._check()
+        name = self._name(collection)
+        if self.unencoded is not None and any(isinstance(each, Put) and each.vector is None for each in changes):
+            raise self.unencoded
+        outcomes = tuple(self._change(self.held[name], change) for change in changes)
+        self.held[name].number += any(each.accepted for each in outcomes)
+        return Written(f"{name}@{self.held[name].number}", outcomes)
+
+    async def create(self, collection: str, wanted: NewCollection) -> bool:
+        self._check()
+        if collection in self.held and self.held[collection].wanted == wanted:
+            return False
+        if collection in self.held or collection in self.aliases:
+            raise Conflict(f"{collection} is there already, and was made otherwise")
+        self.held[collection] = Held({}, wanted, self.dropped.get(collection, 0) + 1)
+        return True
 
     async def drop(self, collection: str) -> None:
         self._check()
-        self._info(collection)
-        del self.held[collection]
+        if collection not in self.held:
+            raise CollectionNotFound(f"no collection is called {collection!r}")
+        if collection in self.aliases.values():
+            raise Conflict(f"an alias leads to {collection}")
+        self.dropped[collection] = self.held.pop(collection).number
+
+    async def set_alias(self, alias: str, collection: str) -> None:
+        self._check()
+        if alias in self.held:
+            raise Conflict(f"{alias} is the name of a collection")
+        self.aliases[alias] = self._name(collection)
+
+    async def remove_alias(self, alias: str) -> None:
+        self._check()
+        if alias not in self.aliases:
+            raise CollectionNotFound(f"no alias is called {alias!r}")
+        del self.aliases[alias]
 
     async def ready(self) -> Mapping[str, str]:
         return {"encoder": self.state, "index": "ok"}
@@ -95,30 +158,79 @@ class FakeRecall:
         if self.fail_with is not None:
             raise self.fail_with
 
-    def _info(self, name: str) -> CollectionInfo:
-        if name not in self.held:
+    def _name(self, name: str) -> str:
+        found = self.aliases.get(name, name)
+        if found not in self.held:
             raise CollectionNotFound(f"no collection is called {name!r}")
-        passages = self._passages(name)
-        return CollectionInfo(name, f"{name}@{self.numbers[name]}", len(self.held[name]), len(passages), "fake", 8)
+        return found
 
-    def _passages(self, name: str) -> list[Passage]:
-        passages = []
-        for document in self.held[name]:
-            start = 0
-            for ordinal, text in enumerate(document.text.split("\n\n")):
-                passages.append(
-                    Passage(
-                        f"{document.document_id}#{ordinal}",
-                        document.document_id,
-                        text,
-                        (start, start + len(text)),
-                        document.title,
-                        source=document.source,
-                        metadata=document.metadata,
-                    )
-                )
-                start += len(text) + 2
-        return passages
+    def _admitted(self, name: str, scope: Scope) -> list[Document]:
+        held = self.held[name]
+        return [each for each in held.documents.values() if scope.admits(each.metadata, each.acl, held.wanted.fields)]
+
+    def _info(self, name: str, scope: Scope) -> CollectionInfo:
+        admitted = self._admitted(name, scope)
+        passages = sum(len(passages_of(each)) for each in admitted)
+        return CollectionInfo(name, f"{name}@{self.held[name].number}", len(admitted), passages, "fake", 8, 1000)
+
+    def _view(self, name: str, rights: Rights) -> CollectionView:
+        wanted = self.held[name].wanted
+        aliases = tuple(sorted(alias for alias, target in self.aliases.items() if target == name))
+        return CollectionView(self._info(name, _scope(rights)), wanted.vectors, dict(wanted.fields), aliases)
+
+    def _change(self, held: Held, change: Put | Remove) -> Outcome:
+        document_id = change.document_id if isinstance(change, Remove) else change.document.document_id
+        if isinstance(change, Put):
+            try:
+                check_metadata(change.document.metadata, held.wanted.fields)
+            except InvalidRequest as error:
+                return Outcome(document_id, 422, 0, error.detail)
+        stored = held.documents.get(document_id)
+        asked: Upsert | Delete = (
+            Delete(document_id, change.version, change.if_version)
+            if isinstance(change, Remove)
+            else Upsert(change.document, (), np.empty((0, 8), np.float32), change.if_version)
+        )
+        found = outcome(asked, stored.version if stored else None, held.buried.get(document_id, 0))
+        if found.accepted and isinstance(change, Put):
+            held.documents[document_id] = replace(change.document, version=found.version)
+        elif found.accepted:
+            held.buried[document_id] = found.version
+            del held.documents[document_id]
+        return found
+
+
+def passages_of(document: Document) -> list[Passage]:
+    passages = []
+    start = 0
+    for ordinal, text in enumerate(document.text.split("\n\n")):
+        passages.append(
+            Passage(
+                f"{document.document_id}#{ordinal}",
+                document.document_id,
+                text,
+                (start, start + len(text)),
+                document.title,
+                source=document.source,
+                metadata=document.metadata,
+            )
+        )
+        start += len(text) + 2
+    return passages
+
+
+def _scope(rights: Rights) -> Scope:
+    return Scope(principals=frozenset(rights.principals))
+
+
+def _counted(documents: Sequence[Document], key: str) -> tuple[tuple[JSONScalar, int], ...]:
+    """How many documents have each value of a key, most first; of equally many, by value."""
+    counts: Counter[JSONScalar] = Counter()
+    for document in documents:
+        value = document.metadata.get(key)
+        values = [value] if value is None or isinstance(value, str | int | float | bool) else list(value)
+        counts.update({each for each in values if each is not None})
+    return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0]))))
 
 
 class FakeRank:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from services.commands.common import Config, Debug, Home, Json, print_json, say
-from services.commands.search import Url, asker
+from services.commands.search import ApiKey, Url, asker
 
 if TYPE_CHECKING:
     from services.asking import Asker
-    from services.wire import WireCollection
+    from services.wire_collections import WireCollection
 
 T = TypeVar("T")
 
@@ -37,12 +37,19 @@ def _root() -> None:
     """
 
 
-def list_(url: Url = "", home: Home = None, config: Config = None, json: Json = False, debug: Debug = False) -> None:
+def list_(
+    key: ApiKey = "",
+    url: Url = "",
+    home: Home = None,
+    config: Config = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
     """List the collections and what each holds.
 
     Example: riddle collections list --home .riddle
     """
-    found = _run(url, home, config, lambda service: service.collections())
+    found = _run(url, key, home, config, lambda service: service.collections())
     if json:
         say(found.model_dump_json())
         return
@@ -54,13 +61,19 @@ def list_(url: Url = "", home: Home = None, config: Config = None, json: Json = 
 
 
 def show(
-    name: Name, url: Url = "", home: Home = None, config: Config = None, json: Json = False, debug: Debug = False
+    name: Name,
+    key: ApiKey = "",
+    url: Url = "",
+    home: Home = None,
+    config: Config = None,
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Show what one collection holds, and since when.
 
     Example: riddle collections show docs
     """
-    found = _run(url, home, config, lambda service: service.collection(name))
+    found = _run(url, key, home, config, lambda service: service.collection(name))
     if json:
         say(found.model_dump_json())
     else:
@@ -70,6 +83,7 @@ def show(
 def delete(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    key: ApiKey = "",
     url: Url = "",
     home: Home = None,
     config: Config = None,
@@ -80,19 +94,19 @@ def delete(
 
     Example: riddle collections delete docs --yes
     """
-    found = _run(url, home, config, lambda service: service.collection(name))
+    found = _run(url, key, home, config, lambda service: service.collection(name))
     if not yes:
         typer.confirm(f"Remove {name} with its {found.documents:,} documents?", abort=True, err=True)
-    _run(url, home, config, lambda service: service.delete(name))
+    _run(url, key, home, config, lambda service: service.delete(name))
     if json:
         print_json({"deleted": name})
     else:
         say(f"removed {name}")
 
 
-def _run(url: str, home: Path | None, config: Path | None, ask: Callable[[Asker], Awaitable[T]]) -> T:
+def _run(url: str, key: str, home: Path | None, config: Path | None, ask: Callable[[Asker], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with asker(url, home, config, None, load=False) as service:
+        async with asker(url, home, config, None, load=False, key=key) as service:
             return await ask(service)
 
     return asyncio.run(run())
@@ -104,7 +118,10 @@ def _print(found: WireCollection) -> None:
         "documents": f"{found.documents:,}",
         "passages": f"{found.passages:,}",
         "encoder": f"{found.encoder or 'none'}, {found.dimension} dimensions",
-        "size": f"{found.bytes / 1e6:,.1f} MB",
+        "vectors": found.vectors,
+        "fields": ", ".join(f"{name} ({kind})" for name, kind in found.fields.items()) or "none declared",
+        "aliases": ", ".join(found.aliases) or "none",
+        "size": "not shown to this key" if found.bytes is None else f"{found.bytes / 1e6:,.1f} MB",
         "built": found.created,
     }
     for label, value in rows.items():

@@ -56,7 +56,7 @@ def _recipe(settings: Settings, pages: Path) -> dict[str, object]:
 
 def _built(home: Path, collection: str) -> dict[str, object] | None:
     """The recipe of the collection that is there, None when there is none that the demo built."""
-    from retrieval.collection import CollectionStore
+    from retrieval.store import CollectionStore
     from services.bootstrap import collections_folder
 
     try:
@@ -68,7 +68,7 @@ def _built(home: Path, collection: str) -> dict[str, object] | None:
 
 def _remember(home: Path, collection: str, recipe: dict[str, object]) -> None:
     """Note how the collection was made, and make it what other commands search in a home of nothing else."""
-    from retrieval.collection import CollectionStore
+    from retrieval.store import CollectionStore
     from services.bootstrap import collections_folder
     from services.settings import FILE_NAME
 
@@ -81,10 +81,13 @@ def _remember(home: Path, collection: str, recipe: dict[str, object]) -> None:
 def _serve(settings: Settings) -> None:
     import logging
 
+    from services.auth import check_exposure
     from services.bootstrap import gateway_app
     from services.demo import QUESTIONS
+    from services.keys import key_ring
     from services.server import address_of, listen, log_to_stderr, run
 
+    check_exposure(settings.server.host, key_ring(settings.home))
     listening = listen(settings.server.host, settings.server.port)
     address = address_of(listening)
     log_to_stderr(logging.WARNING)

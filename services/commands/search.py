@@ -27,6 +27,27 @@ Collection = Annotated[
 ]
 Url = Annotated[str, typer.Option("--url", help="A running server; without one, the home folder is read.")]
 K = Annotated[int | None, typer.Option("-k", min=1, help="How many passages.", show_default=False)]
+ApiKey = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        envvar="RIDDLE_KEY",
+        show_envvar=False,
+        show_default=False,
+        help="API key to ask with (RIDDLE_KEY); without one, what is public.",
+    ),
+]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        "-f",
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="Only documents of such metadata: =, !=, >, >=, <, <=, several with commas for any of them; or the "
+        "API's JSON. Given again, all must hold.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +59,15 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     collection: Collection = None,
     k: K = None,
+    filters: Filters = None,
+    group: Annotated[
+        int | None, typer.Option("--group", min=1, help="At most so many passages a document, together.", metavar="N")
+    ] = None,
+    facets: Annotated[
+        list[str] | None, typer.Option("--facet", help="Count the values of this metadata key.", metavar="KEY")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each stage made of each passage.")] = False,
+    key: ApiKey = "",
     url: Url = "",
     home: Home = None,
     config: Config = None,
@@ -47,14 +76,25 @@ def search(
 ) -> None:
     """Find passages.
 
-    Example: riddle search "serve static files" --collection django -k 5
+    Example: riddle search "serve static files" --collection django -k 5 --filter "year>=2024"
     """
 
     async def run() -> SearchResponse:
-        async with asker(url, home, config, collection) as service:
-            return await service.search(SearchRequest(query=query, collection=collection, k=k, explain=explain or json))
+        request = SearchRequest(
+            query=query,
+            collection=collection,
+            k=k,
+            filters=filter_tree(filters or []),
+            group_by="document" if group else None,
+            group_size=group,
+            facets=facets or [],
+            explain=explain or json,
+        )
+        async with asker(url, home, config, collection, key=key) as service:
+            return await service.search(request)
 
     with readable():
+        from services.filter_text import filter_tree
         from services.wire import SearchRequest
 
         found = asyncio.run(run())
@@ -65,6 +105,8 @@ def search(
         _print_result(rank, result)
     if not found.results:
         say("nothing found")
+    for name, counts in (found.facets or {}).items():
+        say(f"{name}: " + (", ".join(f"{each.value} ({each.count:,})" for each in counts) or "in no document"))
     _print_degraded(found.degraded)
 
 
@@ -72,6 +114,8 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to answer.")],
     collection: Collection = None,
     k: K = None,
+    filters: Filters = None,
+    key: ApiKey = "",
     url: Url = "",
     home: Home = None,
     config: Config = None,
@@ -84,14 +128,15 @@ def ask(
     """
 
     async def run() -> None:
-        request = AnswerRequest(query=question, collection=collection, k=k)
+        request = AnswerRequest(query=question, collection=collection, k=k, filters=filter_tree(filters or []))
         async with (
-            asker(url, home, config, collection, write=True) as service,
+            asker(url, home, config, collection, write=True, key=key) as service,
             contextlib.aclosing(service.ask(request)) as events,
         ):
             await (_collect(events) if json else _print_stream(events))
 
     with readable():
+        from services.filter_text import filter_tree
         from services.wire import AnswerRequest
 
         asyncio.run(run())
@@ -113,22 +158,30 @@ def readable() -> Iterator[None]:
 
 @asynccontextmanager
 async def asker(
-    url: str, home: Path | None, config: Path | None, collection: str | None, *, write: bool = False, load: bool = True
+    url: str,
+    home: Path | None,
+    config: Path | None,
+    collection: str | None,
+    *,
+    write: bool = False,
+    load: bool = True,
+    key: str = "",
 ) -> AsyncIterator[Asker]:
-    """The server at ``url``, or the collections of the home folder with their models loaded."""
+    """The server at ``url``, or the collections of the home folder with their models loaded; asked with ``key``."""
     if url:
         import httpx
 
         from services.asking import RemoteAsker
 
-        async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=120) as http:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=120, headers=headers) as http:
             yield RemoteAsker(http)
         return
-    from services.bootstrap import local_asker
+    from services.local import local_asker
 
     settings = load_settings(home, config)
     wanted = (collection or settings.default_collection) if load else ""
-    async with local_asker(settings, collection=wanted, write=write) as service:
+    async with local_asker(settings, collection=wanted, write=write, key=key) as service:
         yield service
 
 

@@ -42,11 +42,18 @@ def up(
 
 
 def serve(name: str, settings: Settings, *, log_requests: bool) -> None:
-    """Run one of the applications until it is told to end. Raises Conflict when the port is taken."""
+    """Run one of the applications until it is told to end.
+
+    Raises Conflict when the port is taken, SettingsError when other machines could reach a gateway without keys.
+    """
     import logging
 
+    from services.auth import check_exposure
+    from services.keys import key_ring
     from services.server import address_of, listen, log_to_stderr, run
 
+    if name == "gateway":
+        check_exposure(settings.server.host, key_ring(settings.home))
     listening = listen(settings.server.host, settings.server.port)
     address = address_of(listening)
     log_to_stderr(logging.INFO if log_requests else logging.WARNING)

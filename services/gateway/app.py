@@ -5,32 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, FastAPI
-from pydantic import Field
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.auth import AnyCaller, Doorkeeper, writer_of
 from services.cache import Cache
 from services.examples import ANSWER_STREAM
 from services.frame import Lifespan, Ready, framed_app, no_lifespan, wire_response
 from services.gateway.answers import EVENT_STREAM, AnswerPort, Answers, ClientLeft, EventStream, unless_client_leaves
+from services.gateway.collections import collections_router
+from services.gateway.documents import BULK_PATH, DOCUMENT_PATH, documents_router
 from services.gateway.files import page_router
 from services.gateway.openapi import limited_openapi
 from services.gateway.search import Search, SearchLimits
 from services.http import PROBLEM_RESPONSES, STATUS, request_id_of
-from services.ports import RankPort, RecallPort, Rights
+from services.ports import RankPort, RecallPort
 from services.telemetry import Telemetry
-from services.wire import (
-    AnswerRequest,
-    AnswerResponse,
-    CollectionList,
-    SearchRequest,
-    SearchResponse,
-    WireCollection,
-    WireDocument,
-)
+from services.wire import AnswerRequest, AnswerResponse, SearchRequest, SearchResponse
 
 JOBS_PATH = "/v1/jobs"
 
@@ -38,8 +31,6 @@ DESCRIPTION = (
     "Search a collection, or ask it a question. Every failure is an RFC 9457 problem whose `code` is "
     "stable; every response carries an `X-Request-ID`. Offsets and spans count Unicode code points."
 )
-
-Name = Annotated[str, Field(min_length=1, max_length=64, examples=["docs"])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +40,7 @@ class GatewaySettings:
     search: SearchLimits
     max_body_bytes: int
     max_upload_bytes: int
+    max_bulk_bytes: int
     version: str
 
 
@@ -61,6 +53,7 @@ class Parts:
     answerer: AnswerPort
     cache: Cache
     telemetry: Telemetry
+    door: Doorkeeper
     jobs: APIRouter | None = None
     writer: Ready | None = None
     """Whether the model that writes answers here is loaded; None when there is none to wait for."""
@@ -78,7 +71,12 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
         ready=parts.ready,
         telemetry=parts.telemetry,
         body_limit=settings.max_body_bytes,
-        body_limits={JOBS_PATH: settings.max_upload_bytes},
+        body_limits={
+            JOBS_PATH: settings.max_upload_bytes,
+            BULK_PATH: settings.max_bulk_bytes,
+            DOCUMENT_PATH: settings.max_bulk_bytes,
+        },
+        door=parts.door,
         lifespan=lifespan,
         description=DESCRIPTION,
         version=settings.version,
@@ -86,9 +84,11 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
     app.add_exception_handler(ClientLeft, _client_left)
     search = Search(parts.recall, parts.rank, parts.cache, settings.search, parts.telemetry)
     app.include_router(_asking(search, Answers(parts.answerer, parts.telemetry)))
-    app.include_router(_collections(parts.recall, settings.search.default_collection))
+    app.include_router(documents_router(parts.recall))
+    app.include_router(collections_router(parts.recall, settings.search.default_collection))
     if parts.jobs is not None:
-        app.include_router(parts.jobs, responses=PROBLEM_RESPONSES)
+        # What a job reads and sets aside is named in it, so that following one needs as much as asking for one.
+        app.include_router(parts.jobs, responses=PROBLEM_RESPONSES, dependencies=[Depends(writer_of)])
     app.include_router(_problems())
     app.include_router(page_router())
     limited_openapi(app, settings.search)
@@ -99,8 +99,8 @@ def _asking(search: Search, answers: Answers) -> APIRouter:
     api = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
 
     @api.post("/search", tags=["search"], summary="Find passages", response_model=SearchResponse)
-    async def search_(body: SearchRequest) -> Response:
-        found = await search(body, Rights())
+    async def search_(body: SearchRequest, caller: AnyCaller) -> Response:
+        found = await search(body, caller.rights)
         return wire_response(found.response(explain=body.explain).model_dump_json())
 
     @api.post(
@@ -110,38 +110,14 @@ def _asking(search: Search, answers: Answers) -> APIRouter:
         response_model=AnswerResponse,
         responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": ANSWER_STREAM}}}},
     )
-    async def answer(body: AnswerRequest, request: Request) -> Response:
+    async def answer(body: AnswerRequest, request: Request, caller: AnyCaller) -> Response:
         answers.admit()
-        found = await unless_client_leaves(request, search(body.as_search(), Rights()))
+        found = await unless_client_leaves(request, search(body.as_search(), caller.rights))
         if EVENT_STREAM in request.headers.get("accept", ""):
             request_id = request_id_of(request)
             return EventStream(answers.stream(body.query, found, explain=body.explain, request_id=request_id))
         whole = await unless_client_leaves(request, answers.whole(body.query, found, explain=body.explain))
         return wire_response(whole.model_dump_json())
-
-    return api
-
-
-def _collections(recall: RecallPort, default: str) -> APIRouter:
-    api = APIRouter(prefix="/v1/collections", tags=["collections"], responses=PROBLEM_RESPONSES)
-
-    @api.get("", summary="All collections", response_model=CollectionList)
-    async def collections() -> Response:
-        found = [WireCollection.of(info) for info in await recall.collections()]
-        return wire_response(CollectionList(collections=found, default=default).model_dump_json())
-
-    @api.get("/{collection}", summary="One collection", response_model=WireCollection)
-    async def one(collection: Name) -> Response:
-        return wire_response(WireCollection.of(await recall.describe(collection)).model_dump_json())
-
-    @api.delete("/{collection}", summary="Remove a collection and its files", status_code=204)
-    async def drop(collection: Name) -> Response:
-        await recall.drop(collection)
-        return Response(status_code=204)
-
-    @api.get("/{collection}/documents/{document_id:path}", summary="One document", response_model=WireDocument)
-    async def document(collection: Name, document_id: str) -> Response:
-        return wire_response(WireDocument.of(await recall.document(collection, document_id)).model_dump_json())
 
     return api
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from retrieval.errors import InvalidRequest, RiddleError
-from retrieval.types import Candidate, Clock, CollectionInfo, Ranked, Recalled
+from retrieval.filters import canonical, parse_filter
+from retrieval.types import Candidate, Clock, CollectionInfo, JSONScalar, Ranked, Recalled
 from services.cache import Cache, cache_key
 from services.gateway.cursor import (
     Cursor,
@@ -24,7 +25,7 @@ from services.gateway.cursor import (
 )
 from services.ports import RankPort, RecallPort, RecallRequest, Rights
 from services.telemetry import Telemetry
-from services.wire import Result, SearchRequest, SearchResponse, SearchResultsEvent
+from services.wire import FacetCount, Result, SearchRequest, SearchResponse, SearchResultsEvent
 
 log = logging.getLogger("riddle.search")
 
@@ -48,6 +49,10 @@ class Plan:
     """A request with its defaults filled in and its limits checked."""
 
     recall: RecallRequest
+    filter_key: str
+    """The filter in a form that is the same for all ways to write it."""
+    group_size: int | None
+    """The most passages of one document, which stand together; None when passages are not grouped."""
     rerank_depth: int
     k: int
     cursor: Cursor | None
@@ -56,10 +61,13 @@ class Plan:
 
     @property
     def question(self) -> Mapping[str, object]:
-        """All that the ranked window depends on."""
+        """All that the ranked window depends on, who asks among it: a cursor is of use to its own caller only."""
         return {
+            "rights": list(self.recall.rights.principals),
             "collection": self.recall.collection,
             "query": self.recall.query,
+            "filters": self.filter_key,
+            "group_size": self.group_size,
             "depth": self.recall.depth,
             "rrf_k": self.recall.rrf_k,
             "weights": dict(self.recall.weights),
@@ -69,7 +77,8 @@ class Plan:
     @property
     def whole(self) -> Mapping[str, object]:
         """All that a page depends on. The budget is not part of it: a result that it cut short is not kept."""
-        return {**self.question, "k": self.k, "cursor": str(self.cursor) if self.cursor else None}
+        cursor = str(self.cursor) if self.cursor else None
+        return {**self.question, "facets": list(self.recall.facets), "k": self.k, "cursor": cursor}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,7 @@ class Page:
 
     candidates: tuple[Candidate, ...]
     next_cursor: str | None
+    facets: Mapping[str, tuple[tuple[JSONScalar, int], ...]] = field(default_factory=dict)
 
 
 _PAGE = TypeAdapter(Page)
@@ -101,7 +111,14 @@ class Found:
             degraded=list(self.degraded),
             timings_ms=dict(self.timings_ms),
             next_cursor=self.page.next_cursor,
+            facets=self.facets() or None,
         )
+
+    def facets(self) -> dict[str, list[FacetCount]]:
+        return {
+            key: [FacetCount(value=value, count=count) for value, count in counts]
+            for key, counts in self.page.facets.items()
+        }
 
     def event(self, *, explain: bool) -> SearchResultsEvent:
         return SearchResultsEvent(
@@ -145,7 +162,9 @@ class Search:
             recalled = await self._recall.recall(replace(plan.recall, deadline_ms=_left(plan, began)))
         ranked = await self._ranked(plan, recalled, _left(plan, began))
         degraded = (*recalled.degraded, *ranked.degraded)
-        page = cut(plan, recalled.info.generation, ranked, reranked="rerank" not in degraded)
+        page = replace(
+            cut(plan, recalled.info.generation, ranked, reranked="rerank" not in degraded), facets=recalled.facets
+        )
 
         timings = {**clock.ms, **recalled.timings_ms, **ranked.timings_ms}
         found = Found(page, recalled.info.generation, "miss", degraded, timings)
@@ -172,10 +191,14 @@ class Search:
                 collection=request.collection or limits.default_collection,
                 query=request.query.strip(),
                 rights=rights,
+                filters=request.filters,
+                facets=tuple(dict.fromkeys(request.facets)),
                 depth=limits.recall_depth,
                 rrf_k=fusion.k or limits.rrf_k,
                 weights=weights,
             ),
+            filter_key="" if request.filters is None else canonical(parse_filter(request.filters)),
+            group_size=(request.group_size or 1) if request.group_by else None,
             rerank_depth=limits.rerank_depth if depth == "auto" else depth,
             k=k,
             cursor=read_cursor(request.cursor) if request.cursor is not None else None,
@@ -234,11 +257,27 @@ def cut(plan: Plan, generation: str, ranked: Ranked, *, reranked: bool) -> Page:
     if plan.cursor:
         check_generation(plan.cursor, generation)
         check_window(plan.cursor, window)
+    places = grouped(ranked.candidates, plan.group_size)
     start = plan.cursor.offset if plan.cursor else 0
     end = start + plan.k
-    more = end < len(ranked.candidates)
-    following = Cursor(generation, question_digest(plan.question), window, end, reranked) if more else None
-    return Page(ranked.candidates[start:end], str(following) if following else None)
+    following = Cursor(generation, question_digest(plan.question), window, end, reranked) if end < len(places) else None
+    page = tuple(candidate for place in places[start:end] for candidate in place)
+    return Page(page, str(following) if following else None)
+
+
+def grouped(candidates: Sequence[Candidate], size: int | None) -> list[list[Candidate]]:
+    """What counts as one result: each passage, or with ``size`` each document with its first so many passages.
+
+    Documents stand in the order of their best passage, and passages within one in their own.
+    """
+    if size is None:
+        return [[candidate] for candidate in candidates]
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        group = groups.setdefault(candidate.passage.document_id, [])
+        if len(group) < size:
+            group.append(candidate)
+    return list(groups.values())
 
 
 def _state(info: CollectionInfo) -> str:

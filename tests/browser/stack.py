@@ -16,17 +16,20 @@ from generation.engine import Message
 from generation.events import Usage
 from indexing.build import BuildSummary, Progress, build
 from ranking.pipeline import RankPipeline, RankSettings
-from retrieval.collection import CollectionStore
 from retrieval.errors import RiddleError
+from retrieval.store import CollectionStore
+from services.auth import KeyDoor
 from services.cache import MemoryCache
-from services.embedded import EmbeddedRank, EmbeddedRecall, EncoderShelf
+from services.embedded import EmbeddedRank, EmbeddedRecall
 from services.gateway.app import GatewaySettings, Parts, create_app
 from services.gateway.search import SearchLimits
 from services.jobs.builds import Build
 from services.jobs.routes import router
 from services.jobs.runner import JobRunner
 from services.jobs.uploads import JobLimits
+from services.keys import key_ring
 from services.pool import Pool
+from services.shelf import EncoderShelf
 from services.telemetry import Telemetry
 from tests.fake_models import FakeEncoder, FakeReranker
 
@@ -177,5 +180,6 @@ class Stack:
             await recall.aclose()
             await rank.aclose()
 
-        parts = Parts(recall, rank, answerer, MemoryCache(0, 1), Telemetry(), jobs)
-        return create_app(parts, GatewaySettings(LIMITS, 10_000, 2 << 20, "test"), lifespan=life)
+        door = KeyDoor(key_ring(self.home), exposed=False)
+        parts = Parts(recall, rank, answerer, MemoryCache(0, 1), Telemetry(), door, jobs)
+        return create_app(parts, GatewaySettings(LIMITS, 10_000, 2 << 20, 1 << 20, "test"), lifespan=life)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,85 +15,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ranking.pipeline import RankPipeline, RankSettings
-from retrieval.collection import CollectionStore, write_generation
-from retrieval.errors import CollectionNotFound, DocumentNotFound, Overloaded, Unavailable
-from retrieval.types import Candidate, Document, Encoder, Reranker
+from retrieval.errors import (
+    CollectionNotFound,
+    DocumentNotFound,
+    InvalidRequest,
+    ModelMissing,
+    Overloaded,
+    Unavailable,
+)
+from retrieval.store import CollectionStore
+from retrieval.types import Candidate, Document, Encoder
 from services.clients import RankClient, RecallClient, http_client
-from services.embedded import EmbeddedRank, EmbeddedRecall, EncoderShelf
+from services.embedded import EmbeddedRecall
 from services.pool import Pool
-from services.ports import RankPort, RecallPort, RecallRequest
+from services.ports import NewCollection, RankPort, RecallRequest, Remove
 from services.rank.app import create_app as create_rank
-from services.recall.app import create_app as create_recall
+from services.shelf import EncoderShelf
 from services.telemetry import Telemetry
+from tests.contract.conftest import PUBLIC, Ports, embedded_rank, embedded_recall, put, write
 from tests.fake_models import FakeEncoder, FakeReranker
-from tests.fakes import DOCUMENTS, FakeRank, FakeRecall
-from tests.live import Stage, free_port, served
-from tests.parts import part
-
-KINDS = ("fake", "embedded", "http")
-
-
-def write(store: CollectionStore, name: str = "docs", documents: Sequence[Document] = DOCUMENTS) -> None:
-    parts = [part(documents)] if documents else []
-    write_generation(store, name, parts, encoder=FakeEncoder().spec)
-
-
-def embedded_recall(root: Path, encoder: Encoder | None = None, queue: int = 64) -> EmbeddedRecall:
-    """Over the collections below ``root``, its models loaded."""
-    shelf = EncoderShelf("fake-encoder", lambda name: encoder or FakeEncoder())
-    shelf.wait("fake-encoder")
-    return EmbeddedRecall(CollectionStore(root), shelf, "docs", Pool("recall", workers=2, queue=queue))
-
-
-def embedded_rank(reranker: Reranker | None = None, queue: int = 16) -> EmbeddedRank:
-    rank = EmbeddedRank(
-        lambda: RankPipeline(reranker or FakeReranker(), RankSettings()), Pool("rerank", workers=1, queue=queue)
-    )
-    rank.wait()
-    return rank
-
-
-@dataclass
-class Ports:
-    recall: RecallPort
-    rank: RankPort
-
-
-@pytest.fixture(scope="module")
-def stages() -> Iterator[tuple[tuple[Stage, str], tuple[Stage, str]]]:
-    """Two servers, one for each port, whose applications change from test to test."""
-    recall, rank = Stage(), Stage()
-    with served(recall) as one, served(rank) as other:
-        yield (recall, one.url), (rank, other.url)
-
-
-@pytest.fixture(params=KINDS)
-async def ports(
-    request: pytest.FixtureRequest, stages: tuple[tuple[Stage, str], tuple[Stage, str]], tmp_path: Path
-) -> AsyncIterator[Ports]:
-    """The collections ``docs`` and ``empty``, and a ranking, behind each kind of port."""
-    if request.param == "fake":
-        yield Ports(FakeRecall({"docs": DOCUMENTS, "empty": ()}), FakeRank())
-        return
-    store = CollectionStore(tmp_path)
-    write(store)
-    write(store, "empty", ())
-    async with AsyncExitStack() as stack:
-        recall, rank = embedded_recall(tmp_path), embedded_rank()
-        stack.push_async_callback(recall.aclose)
-        stack.push_async_callback(rank.aclose)
-        recall.start()
-        if request.param == "embedded":
-            yield Ports(recall, rank)
-            return
-        (recall_stage, recall_url), (rank_stage, rank_url) = stages
-        recall_stage.app, rank_stage.app = create_recall(recall, Telemetry()), create_rank(rank, Telemetry())
-        far = RecallClient(http_client(recall_url, 60)), RankClient(http_client(rank_url, 60))
-        stack.push_async_callback(far[0].aclose)
-        stack.push_async_callback(far[1].aclose)
-        await far[1].refresh()
-        yield Ports(*far)
+from tests.fakes import DOCUMENTS
+from tests.live import free_port, served
 
 
 async def candidates(ports: Ports, query: str = "start the server") -> tuple[Candidate, ...]:
@@ -101,11 +43,12 @@ async def candidates(ports: Ports, query: str = "start the server") -> tuple[Can
 
 
 async def test_collections_are_listed_by_name(ports: Ports) -> None:
-    listed = await ports.recall.collections()
-    assert [info.name for info in listed] == ["docs", "empty"]
-    assert listed[0] == await ports.recall.describe("docs")
-    assert listed[0].documents == len(DOCUMENTS)
-    assert listed[1].documents == 0
+    listed = await ports.recall.collections(PUBLIC)
+    assert [view.info.name for view in listed] == ["docs", "empty"]
+    assert listed[0].info == await ports.recall.describe("docs")
+    assert listed[0] == await ports.recall.view("docs", PUBLIC)
+    assert listed[0].info.documents == len(DOCUMENTS)
+    assert listed[1].info.documents == 0
 
 
 async def test_a_generation_carries_its_collections_name(ports: Ports) -> None:
@@ -130,7 +73,7 @@ async def test_recall_gives_fused_candidates_best_first_of_the_generation_descri
 async def test_a_passage_is_the_stretch_of_its_document_that_its_offsets_name(ports: Ports) -> None:
     for candidate in await candidates(ports, "query words passages server answer"):
         passage = candidate.passage
-        document = await ports.recall.document("docs", passage.document_id)
+        document = await ports.recall.document("docs", passage.document_id, PUBLIC)
         assert document.text[slice(*passage.offsets)] == passage.text
         assert passage.title == document.title
         assert dict(passage.metadata) == dict(document.metadata)
@@ -148,15 +91,15 @@ async def test_a_deadline_that_has_passed_still_gives_the_lowest_rung(ports: Por
 
 async def test_documents_come_back_whole_whatever_their_ids_hold(ports: Ports) -> None:
     for document in DOCUMENTS:
-        assert await ports.recall.document("docs", document.document_id) == replace(
-            document, metadata=dict(document.metadata)
+        assert await ports.recall.document("docs", document.document_id, PUBLIC) == replace(
+            document, metadata=dict(document.metadata), version=1
         )
 
 
 async def test_an_unknown_document_is_said_to_be_unknown(ports: Ports) -> None:
     for document_id in ("nowhere.md", "guide", "guide/", "../docs", ".", "..", "a b%2F?#", "文档", "x" * 500):
         with pytest.raises(DocumentNotFound):
-            await ports.recall.document("docs", document_id)
+            await ports.recall.document("docs", document_id, PUBLIC)
 
 
 async def test_an_unknown_collection_is_said_to_be_unknown(ports: Ports) -> None:
@@ -165,16 +108,24 @@ async def test_an_unknown_collection_is_said_to_be_unknown(ports: Ports) -> None
     with pytest.raises(CollectionNotFound, match="nowhere"):
         await ports.recall.recall(RecallRequest("nowhere", "x"))
     with pytest.raises(CollectionNotFound):
-        await ports.recall.document("nowhere", "x")
+        await ports.recall.document("nowhere", "x", PUBLIC)
     with pytest.raises(CollectionNotFound):
         await ports.recall.drop("nowhere")
+    with pytest.raises(CollectionNotFound):
+        await ports.recall.view("nowhere", PUBLIC)
+    with pytest.raises(CollectionNotFound):
+        await ports.recall.write("nowhere", [Remove("x")])
+    with pytest.raises(CollectionNotFound):
+        await ports.recall.set_alias("current", "nowhere")
+    with pytest.raises(CollectionNotFound):
+        await ports.recall.remove_alias("current")
 
 
 async def test_a_dropped_collection_is_gone(ports: Ports) -> None:
     await ports.recall.drop("docs")
     with pytest.raises(CollectionNotFound):
         await ports.recall.describe("docs")
-    assert [info.name for info in await ports.recall.collections()] == ["empty"]
+    assert [view.info.name for view in await ports.recall.collections(PUBLIC)] == ["empty"]
 
 
 async def test_ranking_keeps_every_candidate_and_scores_the_first(ports: Ports) -> None:
@@ -373,8 +324,112 @@ async def test_a_new_generation_is_seen_by_the_next_search(tmp_path: Path) -> No
     write(store)
     recall = embedded_recall(tmp_path)
     before = await recall.describe("docs")
-    write(CollectionStore(tmp_path), "docs", DOCUMENTS[:1])
+    write(CollectionStore(tmp_path), "docs", [Document("more.md", "words of another process")])
     after = (await recall.recall(RecallRequest("docs", "query words"))).info
     assert after.generation != before.generation
-    assert after.documents == 1
+    assert after.documents == len(DOCUMENTS) + 1
     await recall.aclose()
+
+
+def vector(*numbers: float) -> bytes:
+    return np.asarray(numbers, "<f4").tobytes()
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[EmbeddedRecall]:
+    """An embedded port over an empty collection of three dimensions."""
+    recall = embedded_recall(tmp_path, FakeEncoder(3))
+    await recall.create("docs", NewCollection())
+    yield recall
+    await recall.aclose()
+
+
+async def test_a_row_with_its_own_vector_is_one_passage_of_that_direction(
+    small: EmbeddedRecall, tmp_path: Path
+) -> None:
+    texts = "First words.\n\nThen others.\n\n" * 200
+    await small.write("docs", [put("a", texts, vector=vector(3, 0, 4)), put("b", texts)])
+    snapshot = CollectionStore(tmp_path).open("docs").snapshot()
+    chunks = {
+        document.document_id: cut
+        for each in snapshot.parts()
+        for document, cut in zip(each.documents, each.chunks, strict=True)
+    }
+    assert [(each.start, each.end) for each in chunks["a"]] == [(0, len(texts.strip()))]
+    assert len(chunks["b"]) > 1
+    hits = snapshot.dense(np.asarray([0.6, 0, 0.8], np.float32), 1)
+    assert snapshot.passages(hits.rows)[0].document_id == "a"
+    assert hits.scores[0] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (vector(1, 2), "2 numbers, and the collection's vectors have 3"),
+        (vector(0, 0, 0), "points anywhere"),
+        (vector(1, np.nan, 0), "points anywhere"),
+        (vector(1, np.inf, 0), "points anywhere"),
+        (b"", "0 numbers"),
+    ],
+)
+async def test_a_vector_that_cannot_be_stored_is_refused_alone(small: EmbeddedRecall, given: bytes, said: str) -> None:
+    written = await small.write("docs", [put("a", "x", vector=given), put("b", "y", vector=vector(1, 0, 0))])
+    assert [each.status for each in written.outcomes] == [422, 201]
+    assert said in written.outcomes[0].reason
+
+
+async def test_an_encoder_that_is_not_there_refuses_the_whole_batch_and_not_rows_with_vectors(tmp_path: Path) -> None:
+    write(CollectionStore(tmp_path))
+    may_load = threading.Event()
+
+    def load(name: str) -> Encoder:
+        may_load.wait(60)
+        raise ModelMissing("the encoder is not on this disk")
+
+    shelf = EncoderShelf("fake-encoder", load)
+    recall = EmbeddedRecall(CollectionStore(tmp_path), shelf, "docs", Pool("recall", workers=1, queue=1))
+    before = await recall.describe("docs")
+    brought = put("a", "lighthouse", vector=vector(*range(1, 65)))
+    with pytest.raises(Unavailable, match="loading"):
+        await recall.write("docs", [brought, put("b", "x")])
+    may_load.set()
+    with pytest.raises(ModelMissing):
+        shelf.wait("fake-encoder")
+    with pytest.raises(ModelMissing):
+        await recall.write("docs", [brought, put("b", "x"), Remove("guide/install.md")])
+    assert await recall.describe("docs") == before
+    assert [each.status for each in (await recall.write("docs", [brought])).outcomes] == [201]
+    await recall.aclose()
+
+
+async def test_an_encoder_that_fails_refuses_the_whole_batch(tmp_path: Path) -> None:
+    write(CollectionStore(tmp_path))
+    encoder = FakeEncoder(fail_with=Unavailable("the embed service is away", stage="embed"))
+    recall = embedded_recall(tmp_path, encoder)
+    before = await recall.describe("docs")
+    with pytest.raises(Unavailable, match="embed service"):
+        await recall.write("docs", [put("a", "x"), Remove("guide/install.md")])
+    assert await recall.describe("docs") == before
+    await recall.aclose()
+
+
+async def test_an_encoder_is_chosen_from_those_that_are_offered(tmp_path: Path) -> None:
+    shelf = EncoderShelf("fake-encoder", lambda name: FakeEncoder(name=name))
+    shelf.wait("fake-encoder")
+    shelf.wait("other")
+    pool = Pool("recall", workers=1, queue=1)
+    recall = EmbeddedRecall(CollectionStore(tmp_path), shelf, "docs", pool, offered=lambda name: name == "other")
+    assert await recall.create("a", NewCollection(encoder="other")) is True
+    assert (await recall.describe("a")).encoder == "other"
+    for name in ("openai:http://127.0.0.1:1#m", "some/hub-model", "folder/model"):
+        with pytest.raises(InvalidRequest, match="none that this server offers"):
+            await recall.create("b", NewCollection(encoder=name))
+    with pytest.raises(CollectionNotFound):
+        await recall.describe("b")
+    await recall.aclose()
+
+
+async def test_control_characters_of_a_text_are_left_out(small: EmbeddedRecall) -> None:
+    written = await small.write("docs", [put("a", "one\x00 two\r\nthree"), put("b", "\x00\x01")])
+    assert [each.status for each in written.outcomes] == [201, 422]
+    assert (await small.document("docs", "a", PUBLIC)).text == "one two\nthree"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
 
+from services.auth import Caller, Doorkeeper
 from services.cache import Cache, MemoryCache
 from services.gateway.app import GatewaySettings, Parts, create_app
 from services.gateway.search import SearchLimits
@@ -25,7 +26,19 @@ LIMITS = SearchLimits(
     rrf_k=60,
     weights={"lexical": 1.0, "dense": 1.0},
 )
-SETTINGS = GatewaySettings(LIMITS, max_body_bytes=10_000, max_upload_bytes=100_000, version="test")
+SETTINGS = GatewaySettings(
+    LIMITS, max_body_bytes=10_000, max_upload_bytes=100_000, max_bulk_bytes=200_000, version="test"
+)
+
+
+class OpenDoor:
+    """Lets everybody in as the server without keys does; ``caller`` says as whom."""
+
+    def __init__(self) -> None:
+        self.caller = Caller(may_write=True)
+
+    def admit(self, headers: Mapping[str, str]) -> Caller:
+        return self.caller
 
 
 @dataclass
@@ -37,9 +50,11 @@ class Gateway:
     answerer: FakeAnswerer = field(default_factory=FakeAnswerer)
     cache: Cache = field(default_factory=lambda: MemoryCache(60, 100))
     telemetry: Telemetry = field(default_factory=Telemetry)
+    door: Doorkeeper = field(default_factory=OpenDoor)
 
     def __post_init__(self) -> None:
-        self.app = create_app(Parts(self.recall, self.rank, self.answerer, self.cache, self.telemetry), SETTINGS)
+        parts = Parts(self.recall, self.rank, self.answerer, self.cache, self.telemetry, self.door)
+        self.app = create_app(parts, SETTINGS)
 
 
 @dataclass

@@ -73,10 +73,10 @@ def test_a_query_over_the_limit_names_the_limit(live: Live) -> None:
 
 
 def test_an_unknown_field_is_named(live: Live) -> None:
-    found = problem(live.search("x", filters={"type": "eq"}, rank="y"), 422, "invalid_request")
-    assert "filters: unknown field" in found.detail
+    found = problem(live.search("x", filter={"type": "eq"}, rank="y"), 422, "invalid_request")
+    assert "filter: unknown field" in found.detail
     assert found.errors is not None
-    assert {each.field for each in found.errors} == {"filters", "rank"}
+    assert {each.field for each in found.errors} == {"filter", "rank"}
 
 
 def test_a_megabyte_of_query_is_refused_by_its_declared_length(live: Live) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from retrieval.errors import ModelMissing, Overloaded, Unavailable
 from tests.fakes import DOCUMENTS
 from tests.service.conftest import Live
@@ -92,6 +94,92 @@ def test_weights_and_the_constant_of_fusion_reach_recall(live: Live) -> None:
     asked = live.gateway.recall.asked[0]
     assert asked.rrf_k == 10
     assert dict(asked.weights) == {"lexical": 1.0, "dense": 0.0}
+
+
+def test_filters_reach_recall_as_they_were_written_and_hold(live: Live) -> None:
+    tree = {"type": "eq", "key": "year", "value": 2024}
+    found = live.search("the answer words package", k=20, filters=tree).json()
+    assert {each["document_id"] for each in found["results"]} == {"faq?#1.md"}
+    assert live.gateway.recall.asked[0].filters == tree
+
+
+def test_the_same_filter_written_otherwise_is_found_in_the_cache(live: Live) -> None:
+    one, other = ({"type": "eq", "key": key, "value": 1} for key in ("a", "b"))
+    trees = ({"type": "and", "filters": [one, other]}, {"filters": [other, one, other], "type": "and"})
+    assert [live.search("words", filters=tree).json()["cache"] for tree in trees] == ["miss", "hit"]
+    assert live.search("words", filters={"type": "or", "filters": [one, other]}).json()["cache"] == "miss"
+    assert live.search("words").json()["cache"] == "miss"
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"type": "eq"},
+        {"type": "eq", "key": "a", "value": {"b": 1}},
+        {"type": "eq", "key": "a", "value": 1, "more": 2},
+        {"type": "eq", "key": "\ud800", "value": 1},
+        {"type": "eq", "key": "a", "value": 1, "\ud800": 2},
+        {"type": "eq", "key": "a", "value": "\ud800"},
+        {"type": "and", "filters": [{"type": "or", "filters": []}]},
+        [],
+        "lang=zh",
+    ],
+)
+def test_a_filter_that_is_none_is_refused_by_name(live: Live, filters: object) -> None:
+    body = json.dumps({"query": "x", "filters": filters}).encode()
+    for path in ("/v1/search", "/v1/answer"):
+        reply = live.http.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert reply.status_code == 422, reply.text
+        assert reply.json()["detail"].startswith("filters")
+
+
+def test_a_filter_nested_without_end_is_refused(live: Live) -> None:
+    for depth in (20, 900, 1500):
+        tree = '{"type":"and","filters":[' * depth + "]}" * depth
+        body = f'{{"query": "x", "filters": {tree}}}'.encode()
+        reply = live.http.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
+        assert reply.status_code in (400, 413, 422), reply.text
+
+
+def test_documents_are_grouped_in_the_order_of_their_best_passage(live: Live) -> None:
+    query = "the package server query words passages results ranked answer"
+    flat = live.search(query, k=50).json()["results"]
+    first = list(dict.fromkeys(each["document_id"] for each in flat))
+    for size in (1, 2, 50):
+        grouped = live.search(query, k=50, group_by="document", group_size=size).json()["results"]
+        expected = [each for name in first for each in [e for e in flat if e["document_id"] == name][:size]]
+        assert grouped == expected
+
+
+def test_pages_of_groups_joined_are_the_whole(live: Live) -> None:
+    query = "the package server query words passages results ranked answer"
+    whole = live.search(query, k=50, group_by="document", group_size=2).json()["results"]
+    joined, cursor = [], None
+    while True:
+        reply = live.search(query, k=1, group_by="document", group_size=2, cursor=cursor).json()
+        assert len({each["document_id"] for each in reply["results"]}) == 1
+        joined += reply["results"]
+        cursor = reply["next_cursor"]
+        if cursor is None:
+            break
+    assert joined == whole
+    cursor = live.search(query, k=1, group_by="document").json()["next_cursor"]
+    assert live.search(query, k=1, cursor=cursor).status_code == 422
+
+
+def test_a_group_size_without_groups_is_refused(live: Live) -> None:
+    reply = live.search("x", group_size=2)
+    assert reply.status_code == 422
+    assert "group_by" in reply.json()["detail"]
+
+
+def test_facets_are_counted_when_they_are_asked_for(live: Live) -> None:
+    assert live.search("words").json()["facets"] is None
+    found = live.search("words", facets=["year", "lang"]).json()
+    assert found["facets"] == {"year": [{"value": 2024, "count": 1}], "lang": []}
+    assert live.search("words", facets=["year", "lang"]).json()["facets"] == found["facets"]
+    assert live.search("words", facets=["year"]).json()["cache"] == "miss"
 
 
 def pages(live: Live, query: str, k: int) -> list[list[dict[str, Any]]]:

@@ -1,4 +1,5 @@
-// Talks to the gateway: JSON, RFC 9457 failures as one kind of error, event streams, uploads.
+// Talks to the gateway: JSON, RFC 9457 failures as one kind of error, event streams, uploads, all with the key.
+import { askKey, key } from "./key.js";
 
 /** A failure as people can read it. `problem` is the RFC 9457 body, or what stands in for one. */
 export class Problem extends Error {
@@ -25,17 +26,23 @@ async function problemOf(response) {
   return new Problem({ code: "http", status: response.status, title: `${response.status} ${response.statusText}` });
 }
 
+/** Once more with the key that the user gives, as long as the server asks for one and the user gives one. */
 async function send(path, options) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw unreachable();
+  for (;;) {
+    const shown = key();
+    let response;
+    try {
+      response = await fetch(path, { ...options, headers: { ...options.headers, ...bearer(shown) } });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw unreachable();
+    }
+    if (response.ok) return response;
+    if (response.status !== 401 || !(await askKey(shown))) throw await problemOf(response);
   }
-  if (!response.ok) throw await problemOf(response);
-  return response;
 }
+
+const bearer = (shown) => (shown ? { Authorization: `Bearer ${shown}` } : {});
 
 export async function request(path, { method = "GET", body, signal } = {}) {
   const options = { method, signal, headers: { Accept: "application/json" } };
@@ -48,12 +55,9 @@ export async function request(path, { method = "GET", body, signal } = {}) {
 
 /** Yields {event, data} of a server-sent stream as they arrive; leaving the loop or aborting closes it. */
 export async function* stream(path, body, signal) {
-  const response = await send(path, {
-    method: "POST",
-    signal,
-    body: JSON.stringify(body),
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-  });
+  const asked = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+  const headers = { Accept: "text/event-stream", ...(asked.body ? { "Content-Type": "application/json" } : {}) };
+  const response = await send(path, { ...asked, signal, headers });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   try {
@@ -107,6 +111,7 @@ export function upload(path, form, { onProgress, signal }) {
     call.addEventListener("abort", () => fail(new DOMException("stopped", "AbortError")));
     signal.addEventListener("abort", () => call.abort());
     call.open("POST", path);
+    for (const [name, value] of Object.entries(bearer(key()))) call.setRequestHeader(name, value);
     call.responseType = "blob";
     call.send(form);
   });
@@ -118,9 +123,9 @@ export function upload(path, form, { onProgress, signal }) {
  */
 export function follow(jobId, onJob) {
   const path = `/v1/jobs/${encodeURIComponent(jobId)}`;
+  const control = new AbortController();
   let stopped = false;
   let timer = 0;
-  const events = new EventSource(`${path}/events`);
   const seen = (job) => {
     if (stopped) return;
     onJob(job);
@@ -136,13 +141,19 @@ export function follow(jobId, onJob) {
   };
   const stop = () => {
     stopped = true;
-    events.close();
+    control.abort();
     clearTimeout(timer);
   };
-  events.addEventListener("job", (event) => seen(JSON.parse(event.data)));
-  events.addEventListener("error", () => {
-    events.close();
+  const listen = async () => {
+    try {
+      for await (const { event, data } of stream(`${path}/events`, undefined, control.signal)) {
+        if (event === "job") seen(data);
+      }
+    } catch (error) {
+      if (!(error instanceof Problem) && error.name !== "AbortError") throw error;
+    }
     if (!stopped) ask();
-  });
+  };
+  listen();
   return stop;
 }

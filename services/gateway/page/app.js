@@ -2,13 +2,16 @@
 import { Answer } from "./answer.js";
 import { Problem, request } from "./api.js";
 import { announce, byId, el, remember, remembered } from "./dom.js";
+import { Facets } from "./facets.js";
 import { failure, language, millis, onLanguage, setLanguage, t, translate } from "./i18n.js";
+import { key, setKey } from "./key.js";
 import { Panel } from "./panel.js";
 import { Results } from "./search.js";
 
 const K = 10;
 
 const results = new Results(byId("results"), (cursor) => more(cursor));
+const facets = new Facets(byId("facets"), () => submit());
 const answer = new Answer(byId("answer"), results);
 const panel = new Panel(byId("panel"), {
   names: () => collections.map((each) => each.name),
@@ -30,6 +33,7 @@ async function loadCollections() {
   try {
     const found = await request("/v1/collections");
     collections = found.collections;
+    byId("key").hidden = !key();
     const before = byId("collection").value;
     fillPicker();
     pick([before, wanted, found.default].find((name) => collections.some((each) => each.name === name)));
@@ -65,6 +69,8 @@ function submit() {
   const address = new URL(location.href);
   address.searchParams.set("q", query);
   address.searchParams.set("c", byId("collection").value);
+  if (facets.text) address.searchParams.set("f", facets.text);
+  else address.searchParams.delete("f");
   if (address.href !== location.href) history.pushState(null, "", address);
   run(query);
 }
@@ -74,6 +80,7 @@ async function run(query) {
   searching = new AbortController();
   const { signal } = searching;
   const collection = byId("collection").value || undefined;
+  const asked = { query, collection, k: K, explain: true, filters: facets.tree };
   document.body.dataset.view = "results";
   document.title = `${query} · Riddle`;
   showProblem(null);
@@ -81,11 +88,12 @@ async function run(query) {
   results.wait();
   announce(t("searching"));
   try {
-    const response = await request("/v1/search", { method: "POST", body: { query, collection, k: K, explain: true }, signal });
+    const response = await request("/v1/search", { method: "POST", body: asked, signal });
     results.show(response, query);
-    results.body = { query, collection, k: K, explain: true };
+    results.body = asked;
+    facets.ask(query, collection, response.results, collections.find((each) => each.name === collection)?.fields ?? {});
     announce(t("found", { n: response.results.length, ms: millis(response.timings_ms?.total ?? 0) }));
-    if (byId("answering").checked && response.results.length) answer.ask({ query, collection, k: K, explain: true });
+    if (byId("answering").checked && response.results.length) answer.ask(asked);
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof Problem)) throw error;
@@ -128,6 +136,7 @@ function followAddress() {
   const query = address.get("q") ?? "";
   byId("query").value = query;
   if (address.get("c")) pick(address.get("c"));
+  facets.text = address.get("f") ?? "";
   if (query) return run(query);
   searching.abort();
   answer.reset();
@@ -184,11 +193,16 @@ function listen() {
   byId("collection").addEventListener("change", () => {
     remember("collection", byId("collection").value);
     describe();
+    facets.reset();
     if (document.body.dataset.view === "results") submit();
   });
   byId("answering").checked = remembered("answering") !== "off";
   byId("answering").addEventListener("change", (event) => remember("answering", event.target.checked ? "on" : "off"));
   byId("add").addEventListener("click", () => panel.open());
+  byId("key").addEventListener("click", () => {
+    setKey("");
+    location.reload();
+  });
   byId("language").addEventListener("click", () => setLanguage(language() === "zh" ? "en" : "zh"));
   byId("theme").addEventListener("click", nextTheme);
   addEventListener("keydown", onKey);
@@ -202,6 +216,7 @@ onLanguage(() => {
   if (!collections.length) fillPicker();
   describe();
   results.render();
+  facets.render();
   answer.render();
   panel.translate();
   if (problem) showProblem(problem.found, problem.retry);

@@ -99,6 +99,15 @@ export default {
   failed: ({ status }) => `The server answered with status ${status} and no explanation.`,
   retry_after: ({ s }) => `Try again in ${s} s.`,
 
+  key_title: "A key is needed",
+  key_label: "API key",
+  key_hint: "This server asks for an API key; riddle keys create makes one. It is kept as long as this tab.",
+  key_refused: "The server does not know this key, or it was revoked.",
+  key_use: "Use it",
+  key_forget: "Forget the key",
+  filters: "Filters",
+  clear_filters: "Clear filters",
+
   drop_here: "Drop to build a collection",
   panel_title: "Add documents",
   drop_zone: "Drop files or folders here",

@@ -32,7 +32,7 @@ export class Panel {
       this.badge();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      byId("add").hidden = error.problem.status === 404;
+      byId("add").hidden = [401, 403, 404].includes(error.problem.status); // none here, or not for this key
     }
   }
 

@@ -99,6 +99,15 @@ export default {
   failed: ({ status }) => `服务器返回状态 ${status}，没有说明原因。`,
   retry_after: ({ s }) => `请在 ${s} 秒后重试。`,
 
+  key_title: "需要密钥",
+  key_label: "API 密钥",
+  key_hint: "这台服务器要求 API 密钥，可用 riddle keys create 创建。密钥只在本标签页内保留。",
+  key_refused: "服务器不认识这个密钥，或者它已被吊销。",
+  key_use: "使用",
+  key_forget: "忘记密钥",
+  filters: "筛选",
+  clear_filters: "清除筛选",
+
   drop_here: "松手即可建立文档集",
   panel_title: "添加文档",
   drop_zone: "把文件或文件夹拖到这里",

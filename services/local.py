@@ -1,0 +1,68 @@
+"""The service without a server: what one command of the terminal needs, over the collections of a home folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from generation.answer import Answerer
+from retrieval.errors import RiddleError, Unauthorized
+from retrieval.store import CollectionStore
+from services.asking import LocalAsker
+from services.auth import rights_of
+from services.bootstrap import answerer_of, collections_folder, gateway_settings, rank_pipeline
+from services.cache import NoCache
+from services.embedded import EmbeddedRank, EmbeddedRecall
+from services.encoders import encoder_named
+from services.gateway.answers import Answers
+from services.gateway.search import Search
+from services.keys import key_ring
+from services.life import Life
+from services.pool import Pool
+from services.ports import Rights
+from services.settings import Settings
+from services.shelf import EncoderShelf
+from services.telemetry import Telemetry
+
+
+@asynccontextmanager
+async def local_asker(
+    settings: Settings, *, collection: str = "", write: bool = False, key: str = ""
+) -> AsyncIterator[LocalAsker]:
+    """A service without a server, for one command: loads what the collection needs, and waits for it.
+
+    A model that is missing is no error: the search goes without it and says so. ``write`` loads the
+    model that writes answers too. Without ``collection`` nothing is loaded. ``key`` is one of the home's
+    keys, whose rights are taken; without one what is public is seen. Raises Unauthorized for another.
+    """
+    rights = _rights_of(key, settings)
+    life = Life()
+    encoders = EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings))
+    store = CollectionStore(collections_folder(settings.home))
+    recall = EmbeddedRecall(store, encoders, settings.default_collection, Pool("recall", workers=1, queue=1))
+    rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=1, queue=1))
+    life.end += [recall.aclose, rank.aclose]
+    if collection:
+        name = (await recall.describe(collection)).encoder
+        rank.start()
+        for load in (lambda: encoders.wait(name), rank.wait) if name else (rank.wait,):
+            with contextlib.suppress(RiddleError):
+                await asyncio.to_thread(load)
+    answerer = answerer_of(settings, life)[0] if write else Answerer((), settings.answer)
+    telemetry = Telemetry()
+    search = Search(recall, rank, NoCache(), gateway_settings(settings).search, telemetry)
+    async with life.span(FastAPI()):
+        yield LocalAsker(search, Answers(answerer, telemetry), recall, settings.default_collection, rights)
+
+
+def _rights_of(token: str, settings: Settings) -> Rights:
+    if not token:
+        return Rights()
+    key = key_ring(settings.home).find(token)
+    if key is None:
+        raise Unauthorized(f"the key is none of those of {settings.home}; `riddle keys list` shows them")
+    return rights_of(key.principals)
