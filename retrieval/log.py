@@ -73,11 +73,11 @@ class LogReader:
         return int(self.path.stem)
 
     def news(self) -> bool:
-        """Whether the current file has grown: one stat."""
+        """Whether the current file has grown, or is gone: one stat."""
         try:
             return self.path.stat().st_size > max(self.offset, len(_MAGIC))
         except FileNotFoundError:
-            return False
+            return self.offset > 0
 
     def read(self) -> Iterator[Record]:
         """Every whole record that is not read yet. What a writer that died has left at the end is passed over.
@@ -88,7 +88,11 @@ class LogReader:
             try:
                 file = self.path.open("rb")
             except FileNotFoundError:
-                return
+                if self.offset == 0:
+                    return
+                # Sealed and removed before its last record, which says where the log goes on, was read here.
+                self.path, self.offset = log_path(self.folder, self.seq + 1), 0
+                continue
             with file:
                 size = os.fstat(file.fileno()).st_size
                 if self.offset == 0:
