@@ -5,27 +5,18 @@ from __future__ import annotations
 import contextlib
 import json as json_module
 import platform
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.errors import RiddleError, Unavailable
-from services.commands.common import Config, Debug, Home, Json, fail, load_settings, note, print_json, say
+from services.commands.common import Config, Debug, Home, Json, fail, load_settings, print_json, say
 
 if TYPE_CHECKING:
     import httpx
 
     from eval.bench.demo import DemoReport
-
-START_S = 120.0
-"""How long a service may take to answer /readyz before the bench gives up."""
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +24,13 @@ def register(app: typer.Typer) -> None:
     bench.callback()(_root)
     bench.command()(demo)
     app.add_typer(bench, name="bench")
+
+
+def bench_of(app: typer.Typer) -> typer.Typer:
+    """The group that other modules add their benches to; this one is registered before them."""
+    return next(
+        group.typer_instance for group in app.registered_groups if group.name == "bench" and group.typer_instance
+    )
 
 
 def _root() -> None:
@@ -61,10 +59,11 @@ def demo(
     import httpx
 
     from eval.bench.demo import bench_demo
+    from services.trial import started
 
     settings = load_settings(home, config)
     with contextlib.ExitStack() as stack:
-        address = url or stack.enter_context(_started(settings.home, config))
+        address = url or stack.enter_context(started(settings.home, config)).address
         client = stack.enter_context(httpx.Client(base_url=address, timeout=120))
         report = bench_demo(HTTPService(client), collection, rounds=rounds, depth=depth)
     if json:
@@ -107,39 +106,6 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
-@contextlib.contextmanager
-def _started(home: Path, config: Path | None) -> Iterator[str]:
-    """A service of our own on a free port, with an empty cache, ended on leaving."""
-    import httpx
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "services.cli", "up", "--home", str(home), "--port", str(port)]
-    server = subprocess.Popen(command + (["--config", str(config)] if config else []), stdout=subprocess.DEVNULL)
-    try:
-        note(f"starting a service on {address}")
-        deadline = time.monotonic() + START_S
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
-                    break
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise Unavailable(
-                    "the service did not get ready; `riddle doctor` says what is missing", stage="gateway"
-                )
-            time.sleep(0.2)
-        yield address
-    finally:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            raise RiddleError("the service did not stop within 30 s of SIGTERM") from None
 
 
 def _print(report: DemoReport) -> None:
