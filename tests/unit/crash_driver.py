@@ -15,8 +15,10 @@ import hnswlib  # noqa: F401  here, so that the forks need not
 import tantivy  # noqa: F401
 
 from retrieval.analysis import analyse
-from retrieval.collection import CollectionStore, IndexSettings, write_generation
+from retrieval.batch import write_generation
 from retrieval.errors import DiskFull, Unavailable
+from retrieval.manifest import CollectionSettings
+from retrieval.store import CollectionStore
 from tests.fake_models import FakeEncoder
 from tests.parts import numbered, part
 
@@ -29,7 +31,9 @@ ENCODER = FakeEncoder()
 
 def write(root: Path, documents: int) -> None:
     parts = [part(numbered(range(first, first + 1)), ENCODER) for first in range(documents)]
-    write_generation(CollectionStore(root), "docs", parts, encoder=ENCODER.spec, settings=IndexSettings("HNSW16"))
+    write_generation(
+        CollectionStore(root), "docs", parts, encoder=ENCODER.spec, settings=CollectionSettings("HNSW16"), replace=True
+    )
 
 
 def dies_before(root: Path, step: int) -> None:
@@ -59,12 +63,14 @@ def meets_full_disk(root: Path, limit: int) -> None:
 def may_not_write(root: Path) -> None:
     """Read, and try to write, as somebody who may only read."""
     write(root, OLD)
-    CollectionStore(root).open("docs")  # imports what it needs: that other user may not reach the interpreter's files
+    CollectionStore(root).snapshot(
+        "docs"
+    )  # imports what it needs: that other user may not reach the interpreter's files
     for path in [root, *root.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     if os.getuid() == 0:
         os.setuid(65534)
-    if len(CollectionStore(root).open("docs").lexical("number1", 5)) != 1:
+    if len(CollectionStore(root).snapshot("docs").lexical("number1", 5)) != 1:
         os._exit(1)
     try:
         write(root, NEW)
