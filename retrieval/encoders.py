@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from retrieval.batching import token_batches
 from retrieval.errors import InvalidRequest, ModelMissing
-from retrieval.graphs import Engine, best_runtime, cpu_flags, open_engine
+from retrieval.graphs import Engine, GraphRuntime, best_runtime, cpu_flags, open_engine
 from retrieval.models import ModelFiles
 from retrieval.remote_encoders import Transport, remote_encoder
 from retrieval.tokens import Tokenizer, model_inputs
@@ -59,12 +60,17 @@ def open_encoder(files: ModelFiles, *, runtime: Runtime = "auto", threads: int =
         )
     tokenizer = Tokenizer(files.tokenizer)
     if runtime != "auto":
-        both = open_engine(graph, runtime, threads)
+        both = open_engine(_graph_for(runtime, files, graph), runtime, threads)
         return GraphEncoder(spec, tokenizer, both, both, files.pooling)
     single = open_engine(graph, "onnxruntime", threads)
     batched = best_runtime(cpu_flags())
-    bulk = single if batched == "onnxruntime" else open_engine(graph, batched, threads)
+    bulk = single if batched == "onnxruntime" else open_engine(_graph_for(batched, files, graph), batched, threads)
     return GraphEncoder(spec, tokenizer, single, bulk, files.pooling)
+
+
+def _graph_for(runtime: GraphRuntime, files: ModelFiles, onnx: Path) -> Path:
+    """OpenVINO's own form where the folder has it, else the ONNX graph."""
+    return (files.openvino or onnx) if runtime == "openvino" else onnx
 
 
 class GraphEncoder:

@@ -53,6 +53,14 @@ class ModelFiles:
         return None
 
     @property
+    def openvino(self) -> Path | None:
+        """The graph in OpenVINO's own form; None when there is none, and OpenVINO reads the ONNX one."""
+        for folder in (self.path / "openvino", self.path):
+            if (folder / "openvino_model.xml").is_file():
+                return folder / "openvino_model.xml"
+        return None
+
+    @property
     def tokenizer(self) -> Path:
         """The fast tokenizer's file. Raises ModelMissing when the folder has none."""
         path = self.path / "tokenizer.json"

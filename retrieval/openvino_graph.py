@@ -1,4 +1,4 @@
-"""Runs an ONNX transformer in OpenVINO, which wants plain weights: dynamic quantisation is taken out first."""
+"""Runs a transformer in OpenVINO, in its own form or in ONNX; dynamic quantisation is taken out of the latter first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OpenVinoGraph:
 
         core = openvino.Core()
         try:
-            model = core.read_model(plain_weights(path))
+            model = core.read_model(path if path.suffix == ".xml" else plain_weights(path))
             self._model: Any = core.compile_model(
                 model, "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
             )
@@ -42,6 +42,13 @@ class OpenVinoGraph:
             request = self._thread.request = self._model.create_infer_request()
         result = request.infer({name: inputs[name] for name in self._wanted})
         return np.array(result[0], np.float32)
+
+
+def save_openvino(graph: bytes, path: Path) -> None:
+    """Write an ONNX graph with plain weights as OpenVINO's ``path`` (.xml) and its .bin, weights in half precision."""
+    import openvino
+
+    openvino.save_model(openvino.Core().read_model(graph), path, compress_to_fp16=True)
 
 
 def plain_weights(path: Path) -> bytes:

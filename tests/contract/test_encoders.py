@@ -57,8 +57,11 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "openvino": lambda: _local("bge-small-en-v1.5", "openvino"),
     "auto": lambda: _local("bge-small-en-v1.5", "auto"),
     "sentence-transformers": lambda: _local("all-minilm-l6-v2", "auto"),
+    "e5-onnxruntime": lambda: _local("multilingual-e5-small", "onnxruntime"),
+    "e5-openvino": lambda: _local("multilingual-e5-small", "openvino"),
+    "e5-sentence-transformers": lambda: _local("multilingual-e5-small", "sentence-transformers"),
 }
-REAL = {"onnxruntime", "openvino", "auto", "sentence-transformers"}
+REAL = {name for name in ENCODERS if name != "fake" and not name.startswith("remote-")}
 
 TEXTS = (
     "To delete a branch, run git branch --delete NAME.",

@@ -1,0 +1,181 @@
+"""A BERT encoder's forward pass as an ONNX graph, built from its tensors, for float32 or int8 arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_OPSET, _IR = 20, 10
+_MASKED = -10000.0
+"""Added to the attention logits of padding; exp of it is 0, and half precision holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BertShape:
+    """What of a BERT encoder its tensors alone do not say."""
+
+    layers: int
+    heads: int
+    epsilon: float
+
+
+def bert_graph(tensor: Callable[[str], Floats], shape: BertShape, *, integers: bool) -> bytes:
+    """The serialised graph: int64 ``input_ids`` and ``attention_mask`` ``[batch, length]`` to ``last_hidden_state``.
+
+    ``tensor`` gives the weights by their names in transformers' BertModel. Segments are all 0. The table
+    of words is kept in int8 with a scale for each row. With ``integers`` every linear layer is multiplied
+    in int8, activations quantised as they come (ONNX ``DynamicQuantizeLinear``, which onnxruntime fuses);
+    without, in float32.
+    """
+    import onnx
+
+    graph = _Graph(integers)
+    hidden = _embeddings(graph, tensor, shape)
+    bias = _attention_bias(graph)
+    for layer in range(shape.layers):
+        prefix = f"encoder.layer.{layer}."
+        part = lambda name, prefix=prefix: tensor(prefix + name)  # noqa: E731 -- tensor, below one layer
+        attended = _attention(graph, part, hidden, bias, shape)
+        hidden = _residual(graph, part, "attention.output", attended, hidden, shape)
+        inner = graph.node("Gelu", [graph.linear(hidden, *_weights(part, "intermediate.dense"))])
+        hidden = _residual(graph, part, "output", inner, hidden, shape)
+    graph.node("Identity", [hidden], output="last_hidden_state")
+    model = graph.model(int(tensor("embeddings.LayerNorm.bias").shape[0]))
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def quantised_rows(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Each row as int8 in [-127, 127] and its scale, the largest magnitude of the row over 127."""
+    scales = np.maximum(np.abs(matrix).max(axis=1), np.float32(1e-12)).astype(np.float32) / np.float32(127)
+    return np.rint(matrix / scales[:, None]).astype(np.int8), scales
+
+
+def _embeddings(graph: _Graph, tensor: Callable[[str], Floats], shape: BertShape) -> str:
+    words, scales = quantised_rows(tensor("embeddings.word_embeddings.weight"))
+    table, steps = graph.constant(words), graph.constant(scales[:, None])
+    rows = graph.node("Cast", [graph.node("Gather", [table, "input_ids"])], to=1)
+    word = graph.node("Mul", [rows, graph.node("Gather", [steps, "input_ids"])])
+    # Every token is of the first segment, whose vector goes into the positions'.
+    places = tensor("embeddings.position_embeddings.weight") + tensor("embeddings.token_type_embeddings.weight")[0]
+    length = graph.node("Shape", ["input_ids"], start=1, end=2)
+    position = graph.node("Slice", [graph.constant(places), graph.numbers(0), length, graph.numbers(0)])
+    return _normalised(graph, graph.node("Add", [word, position]), tensor, "embeddings", shape)
+
+
+def _attention_bias(graph: _Graph) -> str:
+    """0 where a token is and ``_MASKED`` where padding is, ``[batch, 1, 1, length]``."""
+    mask = graph.node("Cast", ["attention_mask"], to=1)
+    wide = graph.node("Unsqueeze", [mask, graph.numbers(1, 2)])
+    missing = graph.node("Sub", [graph.scalar(1.0), wide])
+    return graph.node("Mul", [missing, graph.scalar(_MASKED)])
+
+
+def _attention(graph: _Graph, part: Callable[[str], Floats], hidden: str, bias: str, shape: BertShape) -> str:
+    """Attention over all heads; query, key and value come of one multiplication."""
+    pairs = [_weights(part, f"attention.self.{name}") for name in ("query", "key", "value")]
+    weight = np.concatenate([each[0] for each in pairs])
+    width = weight.shape[1] // shape.heads
+    # The logits' 1 / sqrt(width) goes into the queries.
+    weight[: weight.shape[1]] *= np.float32(width**-0.5)
+    offset = np.concatenate([pairs[0][1] * np.float32(width**-0.5), pairs[1][1], pairs[2][1]])
+    together = graph.linear(hidden, weight, offset)
+    heads = graph.node("Reshape", [together, graph.numbers(0, 0, 3 * shape.heads, width)])
+    turned = graph.node("Transpose", [heads], perm=[0, 2, 1, 3])
+    query, key, value = graph.nodes("Split", [turned], 3, axis=1, num_outputs=3)
+    logits = graph.node("MatMul", [query, graph.node("Transpose", [key], perm=[0, 1, 3, 2])])
+    weights = graph.node("Softmax", [graph.node("Add", [logits, bias])], axis=-1)
+    mixed = graph.node("Transpose", [graph.node("MatMul", [weights, value])], perm=[0, 2, 1, 3])
+    return graph.node("Reshape", [mixed, graph.numbers(0, 0, shape.heads * width)])
+
+
+def _residual(
+    graph: _Graph, part: Callable[[str], Floats], name: str, value: str, before: str, shape: BertShape
+) -> str:
+    """The end of a block: a linear layer, what went into the block added, normalised."""
+    changed = graph.linear(value, *_weights(part, f"{name}.dense"))
+    return _normalised(graph, graph.node("Add", [changed, before]), part, name, shape)
+
+
+def _normalised(graph: _Graph, value: str, part: Callable[[str], Floats], name: str, shape: BertShape) -> str:
+    scale, offset = (graph.constant(part(f"{name}.LayerNorm.{which}")) for which in ("weight", "bias"))
+    return graph.node("LayerNormalization", [value, scale, offset], axis=-1, epsilon=shape.epsilon)
+
+
+def _weights(part: Callable[[str], Floats], name: str) -> tuple[Floats, Floats]:
+    """A linear layer's ``[outputs, inputs]`` and ``[outputs]``."""
+    return part(f"{name}.weight").copy(), part(f"{name}.bias")
+
+
+class _Graph:
+    """Nodes and constants so far; names are numbers in the order of making, so that equal input gives equal bytes."""
+
+    def __init__(self, integers: bool) -> None:
+        self._integers = integers
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._quantised: dict[str, tuple[str, str, str]] = {}
+
+    def constant(self, value: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        name = f"c{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def numbers(self, *values: int) -> str:
+        return self.constant(np.array(values, np.int64))
+
+    def scalar(self, value: float) -> str:
+        return self.constant(np.array(value, np.float32))
+
+    def node(self, kind: str, inputs: Sequence[str], output: str = "", **attributes: object) -> str:
+        (name,) = self.nodes(kind, inputs, 1, output, **attributes)
+        return name
+
+    def nodes(self, kind: str, inputs: Sequence[str], count: int, output: str = "", **attributes: object) -> list[str]:
+        from onnx import helper
+
+        names = [output] if output else [f"n{len(self._nodes)}.{number}" for number in range(count)]
+        self._nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        return names
+
+    def linear(self, value: str, weight: Floats, offset: Floats) -> str:
+        """``value @ weight.T + offset``."""
+        product = self._integer(value, weight) if self._integers else self._plain(value, weight)
+        return self.node("Add", [product, self.constant(offset)])
+
+    def _plain(self, value: str, weight: Floats) -> str:
+        return self.node("MatMul", [value, self.constant(weight.T)])
+
+    def _integer(self, value: str, weight: Floats) -> str:
+        """The pattern of onnxruntime's own dynamic quantisation, a scale for each output."""
+        numbers, scales = quantised_rows(weight)
+        if value not in self._quantised:
+            codes, step, zero = self.nodes("DynamicQuantizeLinear", [value], 3)
+            self._quantised[value] = codes, step, zero
+        codes, step, zero = self._quantised[value]
+        origin = self.constant(np.zeros(len(scales), np.int8))
+        product = self.node("MatMulInteger", [codes, self.constant(numbers.T), zero, origin])
+        scale = self.node("Mul", [step, self.constant(scales)])
+        return self.node("Mul", [self.node("Cast", [product], to=1), scale])
+
+    def model(self, width: int) -> Any:
+        from onnx import TensorProto, helper
+
+        inputs = [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+            for name in ("input_ids", "attention_mask")
+        ]
+        output = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "length", width])
+        graph = helper.make_graph(self._nodes, "bert", inputs, [output], self._constants)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR, producer_name="riddle"
+        )
