@@ -44,6 +44,8 @@ class Item:
     """Titles of what a reStructuredText page refers to."""
     acl: tuple[str, ...] = ()
     """Principals of the file; a row may name its own."""
+    origin: str = ""
+    """The file or page that it is, or is a row of, as its source calls that."""
 
 
 def read_items(file: SourceFile) -> Iterator[Item | Rejected]:
@@ -102,7 +104,7 @@ def _document(file: SourceFile) -> Item | Rejected:
             return Rejected(file.name, f"{size >> 20} MiB; the limit for a document is {MAX_FILE_BYTES >> 20} MiB")
         data = file.path.read_bytes()
         links = file.references.used_by(file.page, data) if file.references is not None else ()
-        return Item(file.name, file.name, data, file.format, links=links, acl=file.acl)
+        return Item(file.name, file.name, data, file.format, links=links, acl=file.acl, origin=file.name)
     except OSError as error:
         return Rejected(file.name, f"cannot be read ({error.strerror or error})")
 
@@ -133,7 +135,15 @@ def _json_lines(file: SourceFile) -> Iterator[Item | Rejected]:
                 if len(line) > MAX_ROW_BYTES:
                     yield Rejected(name, f"longer than {MAX_ROW_BYTES >> 20} MiB")
                 elif line.strip():
-                    yield Item(name, f"{file.name}:{number}", line.strip(), file.format, file.fields, acl=file.acl)
+                    yield Item(
+                        name,
+                        f"{file.name}:{number}",
+                        line.strip(),
+                        file.format,
+                        file.fields,
+                        acl=file.acl,
+                        origin=file.name,
+                    )
     except _READ_ERRORS as error:
         yield Rejected(file.name, f"cannot be read beyond line {number} ({error})")
     except UnicodeDecodeError as error:
@@ -200,7 +210,9 @@ def _csv_rows(file: SourceFile) -> Iterator[Item | Rejected]:
                     yield Rejected(name, f"not {encoding.upper()}")
                     continue
                 if any(cells):
-                    yield Item(name, f"{file.name}:{number}", data, file.format, file.fields, acl=file.acl)
+                    yield Item(
+                        name, f"{file.name}:{number}", data, file.format, file.fields, acl=file.acl, origin=file.name
+                    )
     except _READ_ERRORS as error:
         yield Rejected(file.name, f"cannot be read beyond row {max(number - 1, 0)} ({error})")
 

@@ -1,30 +1,56 @@
-"""The finished partitions of an unfinished build, on disk: named by what they were made from, whole or absent."""
+"""The finished steps of an unfinished build, on disk: named by what they were made from, whole or absent."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from indexing.duplicates import Signatures
 from indexing.sources import Rejected
-from retrieval.collection import Part
 from retrieval.durable import disk_full_said_plainly, sync_file
-from retrieval.types import Chunk, Document
+from retrieval.types import Chunk, Document, Vectors
 
 OpenFile = Callable[[Path, str], IO[bytes]]
 """Opens a file for writing or reading bytes; the seam through which tests fill the disk."""
 
-_DOCUMENTS, _VECTORS, _SUMMARY = "documents.jsonl", "vectors.npy", "summary.json"
+ENTRY = np.dtype([("id", "<u8", 2), ("group", "<u8"), ("passages", "<u4"), ("given", "?")])
+"""Of each document of a partition: 128 bits of its id's hash, 64 of its access list's, its passages, whether it
+brought a vector."""
+
+_DOCUMENTS, _INDEX, _SIGNATURES, _GIVEN, _SUMMARY = (
+    "documents.jsonl", "index.npy", "signatures.npy", "given.npy", "summary.json"
+)  # fmt: skip
 
 
 def open_file(path: Path, mode: str) -> IO[bytes]:
     return path.open(mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A partition after its first step: converted and cut, not yet embedded.
+
+    ``index`` has an ``ENTRY`` a document; ``given`` the vectors that documents brought, float32 ``[g, d]`` in
+    order; ``signatures`` uint32 ``[128, documents]``, or ``[128, 0]`` where nobody asked for them; ``origins``
+    what each document was read from, as ``Item.origin`` has it, and ``digests`` the digest of the item.
+    """
+
+    documents: list[Document]
+    chunks: list[list[Chunk]]
+    index: NDArray[Any]
+    given: Vectors
+    signatures: Signatures
+    origins: list[str]
+    digests: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +59,15 @@ class Finished:
 
     key: str
     items: int
-    document_ids: tuple[str, ...]
+    documents: int
     passages: int
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[Rejected, ...] = field(repr=False)
 
 
 class Ledger:
-    """Partitions below one folder, a folder each, named by their key.
+    """Partitions below one folder, a folder each, named by their key; in it the vectors, named by theirs.
 
-    Written aside, flushed, renamed: a partition that is there is whole. One writer at a time.
+    Written aside, flushed, renamed: a step that is there is whole. One writer at a time.
     """
 
     def __init__(self, folder: Path, opener: OpenFile = open_file) -> None:
@@ -55,23 +81,17 @@ class Ledger:
                 summary = json.load(file)
         except (FileNotFoundError, ValueError):
             return None
-        return Finished(
-            key=key,
-            items=summary["items"],
-            document_ids=tuple(summary["document_ids"]),
-            passages=summary["passages"],
-            rejected=tuple(Rejected(**each) for each in summary["rejected"]),
-        )
+        summary["rejected"] = tuple(Rejected(**each) for each in summary["rejected"])
+        return Finished(key=key, **summary)
 
-    def write(self, finished: Finished, part: Part) -> None:
+    def write(self, finished: Finished, prepared: Prepared) -> None:
         """Put a partition on disk. Raises DiskFull; what was finished before stays."""
-        with disk_full_said_plainly("the build's partitions", self._folder.parent):
-            self._folder.mkdir(parents=True, exist_ok=True)
+        with self._writing():
             aside = self._folder / f".aside-{finished.key}"
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
             try:
-                self._write_files(aside, finished, part)
+                self._write_files(aside, finished, prepared)
                 sync_file(aside)
                 final = self._folder / finished.key
                 shutil.rmtree(final, ignore_errors=True)  # one without its summary, which find() took for absent
@@ -81,19 +101,56 @@ class Ledger:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
 
-    def read(self, key: str) -> Part:
-        """The documents, chunks and vectors of a finished partition."""
-        folder = self._folder / key
+    def read(self, key: str) -> Prepared:
+        """A finished partition."""
         documents: list[Document] = []
         chunks: list[list[Chunk]] = []
-        with self._open(folder / _DOCUMENTS, "rb") as file:
+        origins: list[str] = []
+        digests: list[str] = []
+        with self._open(self._folder / key / _DOCUMENTS, "rb") as file:
             for line in file:
                 row = json.loads(line)
                 chunks.append([_chunk(each) for each in row.pop("chunks")])
-                documents.append(Document(**row))
-        with self._open(folder / _VECTORS, "rb") as file:
-            vectors = np.lib.format.read_array(file, allow_pickle=False)
-        return Part(documents, chunks, vectors)
+                origins.append(row.pop("origin"))
+                digests.append(row.pop("digest"))
+                documents.append(Document(**row | {"acl": tuple(row["acl"])}))
+        index, given = self.index(key), self._array(key, _GIVEN)
+        return Prepared(documents, chunks, index, given, self.signatures(key), origins, digests)
+
+    def ids(self, key: str, rows: NDArray[np.int64]) -> list[str]:
+        """Ids of some documents of a partition, by their ascending rows."""
+        wanted = set(rows.tolist())
+        with self._open(self._folder / key / _DOCUMENTS, "rb") as file:
+            lines = (line for row, line in enumerate(file) if row in wanted)
+            return [str(json.loads(line)["document_id"]) for line in lines]
+
+    def index(self, key: str) -> NDArray[Any]:
+        """``ENTRY`` of each document."""
+        return self._array(key, _INDEX)
+
+    def signatures(self, key: str) -> Signatures:
+        """uint32 ``[128, documents]``, mapped."""
+        return np.load(self._folder / key / _SIGNATURES, "r", allow_pickle=False)  # type: ignore[no-any-return]
+
+    def has_vectors(self, key: str, step: str) -> bool:
+        return (self._folder / key / f"{step}.npy").exists()
+
+    def vectors(self, key: str, step: str) -> Vectors:
+        """The vectors that the step of that name has made: float32 ``[passages, d]``."""
+        return self._array(key, f"{step}.npy")
+
+    def write_vectors(self, key: str, step: str, vectors: Vectors) -> None:
+        """Raises DiskFull; then there are none."""
+        with self._writing():
+            aside, final = self._folder / key / f".{step}", self._folder / key / f"{step}.npy"
+            try:
+                with self._written(aside) as file:
+                    np.lib.format.write_array(file, vectors, allow_pickle=False)
+                aside.replace(final)
+                sync_file(final.parent)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
 
     def clear(self) -> None:
         """Remove every partition, finished or not."""
@@ -104,50 +161,60 @@ class Ledger:
         if self._folder.is_dir():
             yield from sorted(path.name for path in self._folder.iterdir() if not path.name.startswith("."))
 
-    def _write_files(self, aside: Path, finished: Finished, part: Part) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with disk_full_said_plainly("the build's partitions", self._folder.parent):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            yield
+
+    def _array(self, key: str, name: str) -> NDArray[Any]:
+        with self._open(self._folder / key / name, "rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+    def _write_files(self, aside: Path, finished: Finished, prepared: Prepared) -> None:
         with self._written(aside / _DOCUMENTS) as file:
-            for document, chunks in zip(part.documents, part.chunks, strict=True):
-                row = _document_row(document) | {"chunks": [list(_chunk_row(chunk)) for chunk in chunks]}
-                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        with self._written(aside / _VECTORS) as file:
-            np.lib.format.write_array(file, part.vectors, allow_pickle=False)
+            for line in _lines(prepared):
+                file.write(line)
+        arrays = {_INDEX: prepared.index, _GIVEN: prepared.given, _SIGNATURES: prepared.signatures}
+        for name, values in arrays.items():
+            with self._written(aside / name) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
         summary = {
             "items": finished.items,
-            "document_ids": finished.document_ids,
+            "documents": finished.documents,
             "passages": finished.passages,
             "rejected": [asdict(each) for each in finished.rejected],
         }
         with self._written(aside / _SUMMARY) as file:
             file.write(json.dumps(summary, ensure_ascii=False).encode())
 
-    def _written(self, path: Path) -> _Flushed:
-        return _Flushed(self._open(path, "wb"))
+    @contextmanager
+    def _written(self, path: Path) -> Iterator[IO[bytes]]:
+        """A file that is on disk, and not only in a cache, once its block has ended well."""
+        with self._open(path, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
 
 
-class _Flushed:
-    """A file that is on disk, and not only in a cache, once its block has ended well."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def __enter__(self) -> IO[bytes]:
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._file:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-
-
-def _document_row(document: Document) -> dict[str, Any]:
-    return {
-        "document_id": document.document_id,
-        "text": document.text,
-        "title": document.title,
-        "source": document.source,
-        "metadata": dict(document.metadata),
-    }
+def _lines(prepared: Prepared) -> Iterator[bytes]:
+    described: Sequence[tuple[Document, list[Chunk], str, str]] = list(
+        zip(prepared.documents, prepared.chunks, prepared.origins, prepared.digests, strict=True)
+    )
+    for document, chunks, origin, digest in described:
+        row = {
+            "document_id": document.document_id,
+            "text": document.text,
+            "title": document.title,
+            "source": document.source,
+            "metadata": dict(document.metadata),
+            "acl": document.acl,
+            "version": document.version,
+            "chunks": [list(_chunk_row(chunk)) for chunk in chunks],
+            "origin": origin,
+            "digest": digest,
+        }
+        yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
 def _chunk_row(chunk: Chunk) -> tuple[object, ...]:

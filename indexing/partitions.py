@@ -1,111 +1,190 @@
-"""Cuts the items of a build into partitions, names each by what goes into it, and makes documents of one."""
+"""Cuts the items of a build into partitions, names each by what goes into it, and carries out the steps of one."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.chunking import CHUNKING_VERSION, ChunkSettings, chunk
+from indexing.converted import Converted
 from indexing.converters import CONVERTERS_VERSION
+from indexing.duplicates import SLOTS, signatures, signatures_version
 from indexing.embedding import embed
 from indexing.formats.ocr import Recognise
 from indexing.items import Item, convert_item
-from indexing.ledger import Finished
+from indexing.ledger import ENTRY, Finished, Prepared
 from indexing.settings import BuildSettings
 from indexing.sources import Rejected
-from retrieval.collection import Part
 from retrieval.errors import SourceUnreadable
-from retrieval.types import Chunk, Document, Encoder, passage_text
+from retrieval.types import Chunk, Document, Encoder, Vectors, passage_text
 
 __all__ = ["BuildSettings", "Maker", "id_hashes", "partitions", "superseded"]
 
-LEDGER_VERSION = "1"
+LEDGER_VERSION = "2"
 """Changes with the files that a finished partition consists of."""
+
+Entry = Item | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    name: str
+    origin: str
+    digest: str
+    document: Document
+    chunks: list[Chunk]
+    vector: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes partitions: how to convert, chunk and embed. ``key`` names a partition after all of it."""
+    """The steps of a partition, and what each is named after: everything that decides what it makes."""
 
     encoder: Encoder
     chunk: ChunkSettings
     batch_tokens: int
     recognise: Recognise | None
+    compare: bool = False
+    """Whether documents get signatures, by which near-duplicates are found."""
 
-    def key(self, entries: Iterable[Item | Rejected]) -> str:
-        """sha256 over everything that decides the content of the partition, 32 hex digits of it."""
-        how = {
+    def how(self) -> str:
+        """sha256 over all that decides what an item becomes, its content apart, 32 hex digits of it."""
+        told = {
             "versions": [LEDGER_VERSION, CONVERTERS_VERSION, CHUNKING_VERSION],
             "chunk": asdict(self.chunk),
-            "encoder": asdict(self.encoder.spec),
+            "dimension": self.encoder.spec.dimension,
             "recognise": self.recognise is not None,
+            "signatures": signatures_version() if self.compare else None,
         }
-        digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+    def key(self, entries: Iterable[Entry]) -> str:
+        """The name of the first step of a partition, 32 hex digits."""
+        digest = hashlib.sha256(self.how().encode())
         for entry in entries:
-            if isinstance(entry, Rejected):
-                told: list[object] = ["rejected", entry.source, entry.reason]
-            else:
-                fields = asdict(entry.fields) if entry.fields is not None else None
-                content = hashlib.sha256(entry.data).hexdigest()
-                told = ["item", entry.name, entry.fallback_id, entry.format, fields, entry.links, content]
-            digest.update(json.dumps(told).encode() + b"\n")
+            named = [entry.source] if isinstance(entry, Rejected) else [entry.name, entry.fallback_id, entry.origin]
+            digest.update(json.dumps([*named, item_digest(entry)]).encode() + b"\n")
         return digest.hexdigest()[:32]
 
-    def make(
-        self,
-        key: str,
-        entries: Iterable[Item | Rejected],
-        converted: Callable[[], None],
-        embedded: Callable[[float], None],
-    ) -> tuple[Finished, Part]:
-        """Convert, chunk and embed. ``converted`` is called per item, ``embedded`` with the share done; both may raise.
+    def prepare(self, key: str, entries: Iterable[Entry], converted: Callable[[], None]) -> tuple[Finished, Prepared]:
+        """The first step: convert and cut. ``converted`` is called per item, and may raise to stop.
 
         Of documents with one id the last is kept, and the others are set aside with that reason.
         """
         rejected: list[Rejected] = []
-        made: dict[str, tuple[str, Document, list[Chunk]]] = {}
+        made: dict[str, _Made] = {}
         items = 0
         for entry in entries:
             items += 1
-            if isinstance(entry, Rejected):
-                rejected.append(entry)
-                continue
             converted()
             try:
-                document, form = convert_item(entry, self.recognise)
+                one = self._made(entry)
             except SourceUnreadable as error:
-                rejected.append(Rejected(entry.name, error.detail))
+                rejected.append(entry if isinstance(entry, Rejected) else Rejected(entry.name, error.detail))
                 continue
-            before = made.pop(document.document_id, None)
+            before = made.pop(one.document.document_id, None)
             if before is not None:
-                rejected.append(superseded(before[0], document.document_id))
-            made[document.document_id] = (entry.name, document, chunk(form, self.chunk))
+                rejected.append(superseded(before.name, one.document.document_id))
+            made[one.document.document_id] = one
+        prepared = self._prepared(list(made.values()))
+        passages = int(prepared.index["passages"].sum())
+        return Finished(key, items, len(made), passages, tuple(rejected)), prepared
+
+    def step(self, kept: NDArray[np.bool_]) -> str:
+        """The name of the second step: of the encoder, and of which documents it is to embed."""
+        told = json.dumps(asdict(self.encoder.spec), sort_keys=True).encode() + np.packbits(kept).tobytes()
+        return f"vectors-{hashlib.sha256(told).hexdigest()[:16]}"
+
+    def vectors(self, prepared: Prepared, kept: NDArray[np.bool_], progress: Callable[[float], None]) -> Vectors:
+        """The second step: vectors of the passages of the documents ``kept``, float32 ``[passages, d]``.
+
+        A document that brought its vector has that one. ``progress`` is called with the share that
+        is done, and may raise to stop. Raises what the encoder raises.
+        """
+        index = prepared.index[kept]
+        given = np.repeat(index["given"], index["passages"])
         texts = [
             passage_text(document.title, each.headings, each.context, document.text[each.start : each.end])
-            for _, document, chunks in made.values()
+            for document, chunks, row, keep in zip(
+                prepared.documents, prepared.chunks, prepared.index, kept, strict=True
+            )
+            if keep and not row["given"]
             for each in chunks
         ]
-        vectors = embed(
+        vectors: Vectors = np.empty((len(given), self.encoder.spec.dimension), np.float32)
+        vectors[given] = prepared.given[kept[prepared.index["given"]]]
+        vectors[~given] = embed(
             self.encoder,
             texts,
             batch_tokens=self.batch_tokens,
-            progress=lambda done: embedded(done / max(len(texts), 1)),
+            progress=lambda done: progress(done / max(len(texts), 1)),
         )
-        part = Part([document for _, document, _ in made.values()], [chunks for *_, chunks in made.values()], vectors)
-        return Finished(key, items, tuple(made), len(texts), tuple(rejected)), part
+        return vectors
+
+    def _made(self, entry: Entry) -> _Made:
+        if isinstance(entry, Rejected):
+            raise SourceUnreadable(entry.reason)
+        document, form = convert_item(entry, self.recognise)
+        chunks = chunk(form, self.chunk) if form.vector is None else [self._whole(form)]
+        return _Made(entry.name, entry.origin, item_digest(entry), document, chunks, form.vector)
+
+    def _whole(self, form: Converted) -> Chunk:
+        """The only chunk of a document that brought its vector. Raises SourceUnreadable for one that does not fit."""
+        spec = self.encoder.spec
+        if form.vector is not None and form.vector.shape != (spec.dimension,):
+            raise SourceUnreadable(
+                f"its vector has {len(form.vector)} dimensions, and those of the encoder {spec.name} have "
+                f"{spec.dimension}; leave it out with --map vector= to have the text encoded"
+            )
+        return Chunk(0, 0, len(form.text))
+
+    def _prepared(self, made: Sequence[_Made]) -> Prepared:
+        documents = [each.document for each in made]
+        index = np.zeros(len(made), ENTRY)
+        index["id"] = id_hashes(document.document_id for document in documents)
+        index["group"] = _hashes(("\n".join(document.acl) for document in documents), 8)[:, 0]
+        index["passages"] = [len(each.chunks) for each in made]
+        index["given"] = [each.vector is not None for each in made]
+        given = [each.vector for each in made if each.vector is not None]
+        return Prepared(
+            documents=documents,
+            chunks=[each.chunks for each in made],
+            index=index,
+            given=np.stack(given) if given else np.empty((0, self.encoder.spec.dimension), np.float32),
+            signatures=signatures([each.text for each in documents]) if self.compare else _NONE,
+            origins=[each.origin for each in made],
+            digests=[each.digest for each in made],
+        )
+
+
+_NONE = np.empty((SLOTS, 0), np.uint32)
+
+
+def item_digest(entry: Entry) -> str:
+    """sha256 over what decides what becomes of an item, its name and place apart, 32 hex digits of it.
+
+    A row keeps its digest when rows before it come and go.
+    """
+    if isinstance(entry, Rejected):
+        told: list[object] = ["rejected", entry.reason]
+    else:
+        fields = asdict(entry.fields) if entry.fields is not None else None
+        told = ["item", entry.format, fields, entry.links, entry.acl, hashlib.sha256(entry.data).hexdigest()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
 def superseded(source: str, document_id: str) -> Rejected:
     return Rejected(source, f"another document of this build has the id {document_id!r}; the last one was kept")
 
 
-def partitions(entries: Iterable[Item | Rejected], settings: BuildSettings) -> Iterator[list[Item | Rejected]]:
+def partitions(entries: Iterable[Entry], settings: BuildSettings) -> Iterator[list[Entry]]:
     """The entries in order, in lists that are closed by number or by size."""
-    group: list[Item | Rejected] = []
+    group: list[Entry] = []
     size = 0
     for entry in entries:
         group.append(entry)
@@ -117,7 +196,11 @@ def partitions(entries: Iterable[Item | Rejected], settings: BuildSettings) -> I
         yield group
 
 
-def id_hashes(document_ids: Iterable[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """64-bit hashes, so that ten million ids can be compared in 80 MB."""
-    digests = b"".join(hashlib.blake2b(each.encode(), digest_size=8).digest() for each in document_ids)
-    return np.frombuffer(digests, np.uint64)
+def id_hashes(document_ids: Iterable[str]) -> NDArray[np.uint64]:
+    """128-bit hashes, uint64 ``[ids, 2]``: ten million ids in 160 MB, and equal only where the ids are."""
+    return _hashes(document_ids, 16)
+
+
+def _hashes(texts: Iterable[str], size: int) -> NDArray[np.uint64]:
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=size).digest() for text in texts)
+    return np.frombuffer(digests, np.uint64).reshape(-1, size // 8)

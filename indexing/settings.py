@@ -1,4 +1,4 @@
-"""How a build divides its work; apart from the build itself, so that reading settings loads nothing heavy."""
+"""How a build goes about its work; apart from the build itself, so that reading settings loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """How a build divides its work; none of it changes what is built."""
+    """How a build divides its work, what it leaves out, and what it asks of an index before it publishes it."""
 
-    partition_documents: int = 256
+    partition_documents: int = 4096
     """Most documents of one partition; what a killed build may lose is one partition."""
     partition_bytes: int = 1 << 20
     """Bytes of sources, before conversion, after which a partition is closed."""
     batch_tokens: int = 8192
     """Estimated tokens, padding included, that the encoder gets at once."""
+    near_duplicates: float = 0.0
+    """Of documents at least this similar (0.85: a sentence in ten differs) the first is kept; 0 keeps all."""
+    recall_gate: float = 0.9
+    """Recall@10 of the vector index against exact search below which nothing is published; 0 does not ask."""
+    threads: int = 1
+    """Threads that build the vector index."""
 
     def __post_init__(self) -> None:
-        for name in ("partition_documents", "partition_bytes", "batch_tokens"):
+        for name in ("partition_documents", "partition_bytes", "batch_tokens", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"build.{name} must be at least 1, not {getattr(self, name)}")
+        if self.near_duplicates and not 0.5 <= self.near_duplicates <= 1:
+            raise ValueError(f"build.near_duplicates must be 0 or from 0.5 to 1, not {self.near_duplicates}")
+        if not 0 <= self.recall_gate <= 1:
+            raise ValueError(f"build.recall_gate must be from 0 to 1, not {self.recall_gate}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from indexing.build import BuildSettings, build
-from retrieval.collection import CollectionStore
+from retrieval.store import CollectionStore
 from retrieval.types import Role, Vectors
 from tests.fake_models import FakeEncoder
 

@@ -52,8 +52,8 @@ def build(
     from indexing.converters import forced_format
     from indexing.records import parse_field_map
     from indexing.sources import require
-    from retrieval.collection import CollectionStore
     from retrieval.errors import CollectionNotFound, IndexUnreadable
+    from retrieval.store import CollectionStore
     from services.bootstrap import builds_folder, collections_folder, encoder_of
     from services.encoders import encoder_named
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from indexing.build import BuildSettings, build
 from indexing.sources import Rejected
-from retrieval.collection import CollectionStore
+from retrieval.store import CollectionStore
 from services.cli import build_app
 from services.cli import run as run_command
 from services.commands.build import reasons

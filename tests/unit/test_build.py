@@ -16,9 +16,9 @@ from indexing.chunking import ChunkSettings
 from indexing.embedding import EncoderBroken, embed
 from indexing.ledger import open_file
 from indexing.progress import Cancelled
-from retrieval.collection import CollectionStore
 from retrieval.durable import exclusive
 from retrieval.errors import CollectionNotFound, Conflict, DiskFull, InvalidRequest, Unavailable
+from retrieval.store import CollectionStore
 from retrieval.types import Role, Vectors
 from tests.fake_models import FakeEncoder
 
@@ -60,11 +60,16 @@ class Home:
         )
 
     def text(self, document_id: str) -> str:
-        return self.store.open("docs").document(document_id).text
+        return self.store.snapshot("docs").document(document_id).text
 
     def partitions(self) -> list[str]:
+        """Names of what lies in the work folder: prepared partitions, embedded or not, and what is half written."""
         folder = self.work / "docs"
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    def embedded(self) -> list[Path]:
+        """The partitions that have their vectors."""
+        return sorted(path.parent for path in (self.work / "docs").glob("*/vectors-*.npy"))
 
 
 @pytest.fixture
@@ -85,8 +90,8 @@ def test_a_build_makes_a_collection_that_can_be_searched(home: Home, tmp_path: P
     summary = home.build(tmp_path / "pump.md", tmp_path / "broken.pdf")
     assert (summary.documents, summary.passages, len(summary.rejected)) == (1, 1, 1)
     assert summary.rejected[0].source == "broken.pdf"
-    assert summary.generation == "docs@1"
-    generation = home.store.open("docs")
+    assert summary.generation == "docs@1.0"
+    generation = home.store.snapshot("docs")
     [passage] = generation.passages(generation.lexical("oil for the hand pump", 5).rows)
     assert passage.headings == ("Pumps",)
     start, end = passage.offsets
@@ -99,7 +104,7 @@ def test_a_second_build_adds_and_replaces_documents_of_the_same_id(home: Home, t
     summary = home.build(rows(tmp_path / "more", 3, text="New row {}."), rows(tmp_path / "b", 1, "x.jsonl", "Also."))
     assert summary.documents == 3
     info = home.store.info("docs")
-    assert (info.generation, info.documents) == ("docs@2", 15)
+    assert (info.generation, info.documents) == ("docs@2.0", 15)
     assert home.text("d0") == "Also."
     assert home.text("d1") == "New row 1."
     assert home.text("d9") == "Row number 9 tells of pumps."
@@ -136,7 +141,7 @@ def test_a_build_that_fails_midway_is_continued_by_the_same_call(home: Home, tmp
         home.build(path, encoder=Counting(fail_after=25))
     with pytest.raises(CollectionNotFound):
         home.store.info("docs")
-    assert len(home.partitions()) == 3
+    assert (len(home.partitions()), len(home.embedded())) == (5, 3)
     encoder = Counting()
     summary = home.build(path, encoder=encoder)
     assert (summary.documents, summary.reused, encoder.encoded) == (45, 30, 15)
@@ -190,7 +195,7 @@ def test_a_partition_half_written_by_a_killed_build_is_made_again(home: Home, tm
     path = rows(tmp_path, 30)
     with pytest.raises(Unavailable):
         home.build(path, encoder=Counting(fail_after=20))
-    [one, two] = [home.work / "docs" / name for name in home.partitions()]
+    [one, two] = home.embedded()
     (one / "summary.json").unlink()
     two.rename(two.with_name(f".aside-{two.name}"))
     assert home.build(path).documents == 30
@@ -247,14 +252,14 @@ def test_a_full_disk_is_said_plainly_and_the_build_goes_on_when_there_is_space(h
         if mode == "wb":
             writes.append(path)
         # The kernel's own device for it: every write fails with ENOSPC.
-        return open_file(Path("/dev/full") if len(writes) > 5 and mode == "wb" else path, mode)
+        return open_file(Path("/dev/full") if len(writes) > 27 and mode == "wb" else path, mode)
 
     path = rows(tmp_path / "more", 45, text="Another row {}.")
     with pytest.raises(DiskFull, match=r"no space left while writing .* free some space and try again"):
         home.build(path, opener=filling)
     assert home.store.info("docs").documents == 3
     assert [name for name in home.partitions() if name.startswith(".")] == []
-    assert home.build(path).reused == 10
+    assert home.build(path).reused == 20
     assert home.store.info("docs").documents == 45
 
 
@@ -266,7 +271,9 @@ def test_progress_counts_up_to_the_total_and_tells_rate_and_checkpoint(home: Hom
     assert home.told[0].stage == "reading"
     embedding = [each for each in home.told if each.stage == "embedding"]
     assert [each.done for each in embedding] == sorted(each.done for each in embedding)
-    assert (embedding[-1].done, embedding[-1].total, embedding[-1].failed) == (46, 46, 1)
+    assert (embedding[-1].done, embedding[-1].total, embedding[-1].failed) == (45, 45, 1)
+    reading = [each for each in home.told if each.stage == "reading"]
+    assert (reading[0].total, reading[-1].done, reading[-1].total) == (None, 46, 46)
     assert embedding[-1].checkpoint == "part-5"
     assert {each.stage for each in home.told} == {"reading", "embedding", "indexing", "publishing"}
 
