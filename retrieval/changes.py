@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from retrieval.errors import IndexUnreadable, InvalidRequest
+from retrieval.passages import check_chunks
 from retrieval.types import Chunk, Document, Vectors
 
 MAX_ID_BYTES = 512
@@ -79,6 +80,7 @@ def check(change: Change, dimension: int) -> None:
             raise InvalidRequest(
                 f"document {name!r}: metadata {key!r} must be text, number, boolean, or a list of them"
             )
+    check_chunks(change.document, change.chunks)
     shape = (len(change.chunks), dimension)
     if change.vectors.shape != shape:
         raise InvalidRequest(

@@ -76,6 +76,11 @@ class Background:
         # It outlives nobody: a thread collects it, so that no dead process stays behind.
         threading.Thread(target=process.wait, name=f"maintain-{folder.name}", daemon=True).start()
 
+    def wait(self) -> None:
+        """Until the processes that were started have ended."""
+        for process in list(self._running.values()):
+            process.wait()
+
 
 BACKGROUND = Background()
 

@@ -78,7 +78,7 @@ class PassageWriter:
 
     def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Raises InvalidRequest when a chunk lies outside its document or a text is no valid Unicode."""
-        _check_chunks(document, chunks)
+        check_chunks(document, chunks)
         about = {
             "id": document.document_id,
             "title": document.title,
@@ -152,7 +152,8 @@ class PassageWriter:
             raise InvalidRequest(f"document id {first!r} occurs twice in one build")
 
 
-def _check_chunks(document: Document, chunks: Sequence[Chunk]) -> None:
+def check_chunks(document: Document, chunks: Sequence[Chunk]) -> None:
+    """Raises InvalidRequest for chunks that lie outside their document, or are out of order."""
     last = -1
     for chunk in chunks:
         if not 0 <= chunk.start <= chunk.end <= len(document.text) or chunk.ordinal <= last:
