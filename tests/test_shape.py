@@ -81,7 +81,7 @@ def _texts() -> Iterator[tuple[str, str]]:
     )  # fmt: skip
     for name in listed.stdout.splitlines():
         path = ROOT / name
-        if path.is_file() and path.suffix not in {".png", ".pdf", ".docx", ".gz", ".parquet", ".ico"}:
+        if path.is_file() and path.suffix not in {".png", ".pdf", ".docx", ".gz", ".parquet", ".ico", ".npz"}:
             yield name, path.read_text(encoding="utf-8", errors="replace")
 
 

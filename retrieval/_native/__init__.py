@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval._native import twins
-from retrieval._native.library import level, loaded
+from retrieval._native.library import address, level, loaded
 from retrieval.types import Rows
 
 __all__ = ["level", "quantise_int8", "scan_int8", "score_rows_f16", "score_rows_f32", "score_rows_int8", "top"]
@@ -37,7 +37,7 @@ def quantise_int8(vectors: Float) -> tuple[Int8, Float]:
         return twins.quantise_int8(vectors)
     count, dimension = vectors.shape
     codes, scales = np.empty((count, dimension), np.int8), np.empty(count, np.float32)
-    library.riddle_quantise_int8(_at(vectors), count, dimension, _at(codes), _at(scales))
+    library.riddle_quantise_int8(address(vectors), count, dimension, address(codes), address(scales))
     return codes, scales
 
 
@@ -61,8 +61,8 @@ def scan_int8(codes: Int8, scales: Float, query: Float, depth: int, bits: Bits |
         return twins.scan_int8(codes, scales, query_codes[0], float(query_scale[0]), depth, bits)
     rows, scores = _room(depth)
     found = library.riddle_scan_int8(
-        _at(codes), _at(scales), count, dimension, _at(query_codes), float(query_scale[0]),
-        None if bits is None else _at(np.ascontiguousarray(bits)), depth, _at(rows), _at(scores),
+        address(codes), address(scales), count, dimension, address(query_codes), float(query_scale[0]),
+        None if bits is None else address(np.ascontiguousarray(bits)), depth, address(rows), address(scores),
     )  # fmt: skip
     return _cut(rows, scores, found)
 
@@ -80,7 +80,9 @@ def score_rows_int8(codes: Int8, scales: Float, rows: Rows, query: Float) -> Flo
     if library is None:
         return twins.score_rows_int8(codes, scales, rows, query)
     out = np.empty(len(rows), np.float32)
-    library.riddle_score_rows_int8(_at(codes), _at(scales), _at(rows), len(rows), _at(query), dimension, _at(out))
+    library.riddle_score_rows_int8(
+        address(codes), address(scales), address(rows), len(rows), address(query), dimension, address(out)
+    )
     return out
 
 
@@ -102,7 +104,7 @@ def top(scores: Float, depth: int) -> tuple[Rows, Float]:
     if library is None or depth == 0:
         return twins.top(scores, depth)
     rows, best = _room(depth)
-    return _cut(rows, best, library.riddle_top(_at(scores), len(scores), depth, _at(rows), _at(best)))
+    return _cut(rows, best, library.riddle_top(address(scores), len(scores), depth, address(rows), address(best)))
 
 
 def _score_rows(store: Half | Float, rows: Rows, query: Float, kernel: str) -> Float:
@@ -112,12 +114,8 @@ def _score_rows(store: Half | Float, rows: Rows, query: Float, kernel: str) -> F
     if library is None:
         return twins.score_rows_float(store, rows, query)
     out = np.empty(len(rows), np.float32)
-    getattr(library, kernel)(_at(store), _at(rows), len(rows), _at(query), dimension, _at(out))
+    getattr(library, kernel)(address(store), address(rows), len(rows), address(query), dimension, address(out))
     return out
-
-
-def _at(array: NDArray[np.generic]) -> int:
-    return int(array.ctypes.data)
 
 
 def _room(depth: int) -> tuple[Rows, Float]:

@@ -7,11 +7,14 @@ import functools
 from pathlib import Path
 from typing import Any
 
-ABI = 1
+import numpy as np
+from numpy.typing import NDArray
+
+ABI = 3
 """Counts changes of any signature; a library of another number is not used. Beside ``riddle_abi`` in scan.cpp."""
 
 _HERE = Path(__file__).resolve().parent
-_P, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_D, _P, _I, _F, _N = ctypes.c_double, ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "riddle_quantise_int8": (None, (_P, _I, _I, _P, _P)),
@@ -20,6 +23,16 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "riddle_score_rows_f16": (None, (_P, _P, _I, _P, _I, _P)),
     "riddle_score_rows_f32": (None, (_P, _P, _I, _P, _I, _P)),
     "riddle_top": (_I, (_P, _I, _I, _P, _P)),
+    "riddle_scan_lists_int8": (_I, (_P, _P, _I, _P, _F, _P, _P, _P, _I, _P, _I, _D, _P, _P, _P)),
+    "riddle_scan_lists_f16": (_I, (_P, _I, _P, _P, _P, _P, _I, _P, _I, _D, _P, _P, _P)),
+    "riddle_nearest_leaves": (None, (_P, _P, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P)),
+    "riddle_add_rows": (None, (_P, _P, _P, _I, _I, _P, _P, _P)),
+    "riddle_cell_neighbours": (_N, (_P, _P, _I, _P, _I, _I, _P)),
+    "riddle_graph_prune": (_N, (_P, _P, _I, _P, _I, _I, _I, _F, _I, _P)),
+    "riddle_graph_improve": (_N, (_P, _P, _I, _P, _I, _I, _I, _P, _I, _I, _F, _I, _P)),
+    "riddle_graph_incoming": (None, (_P, _I, _I, _P, _P)),
+    "riddle_graph_mutual": (_N, (_P, _P, _I, _P, _I, _P, _P, _I, _I, _F, _I, _P)),
+    "riddle_graph_search": (_I, (_P, _P, _I, _P, _I, _P, _P, _I, _I, _P, _P, _I, _P, _P, _P)),
 }
 LEVELS = {4: "avx512", 2: "avx2", 0: "portable"}
 
@@ -54,3 +67,8 @@ def level() -> str:
     """What the kernels run on: ``avx512``, ``avx2``, ``portable``, or ``numpy`` when nothing was compiled."""
     library = loaded()
     return "numpy" if library is None else next(name for name in LEVELS.values() if opened(name) is library)
+
+
+def address(array: NDArray[np.generic]) -> int:
+    """Where the array's values begin; it must outlive the call."""
+    return int(array.ctypes.data)

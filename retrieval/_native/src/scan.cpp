@@ -22,7 +22,7 @@ void score_rows(const T* store, const float* scales, const int64_t* rows, int64_
 
 }  // namespace
 
-RIDDLE_API int riddle_abi() { return 1; }
+RIDDLE_API int riddle_abi() { return 3; }
 
 // 0 the portable code, 2 AVX2 with FMA and F16C, 4 AVX-512 with VNNI: what this processor can run.
 RIDDLE_API int riddle_processor() {
@@ -52,12 +52,23 @@ RIDDLE_API int64_t riddle_scan_int8(const int8_t* codes, const float* scales, in
                          const uint8_t* bits, int64_t depth, int64_t* rows, float* scores) try {
     const Int8Query q(query, size_t(d));
     Best best{size_t(depth)};
-    for (int64_t i = 0; i < n; i++) {
-        if (bits) {
-            if ((i & 7) == 0 && bits[i >> 3] == 0) { i += 7; continue; }
-            if (!admitted(bits, i)) continue;
+    constexpr int64_t kRun = 64;  // rows of one word of the bitmap
+    int32_t products[kRun];
+    for (int64_t from = 0; from < n; from += kRun) {
+        const int64_t run = std::min(kRun, n - from);
+        uint64_t wanted = ~uint64_t(0);
+        if (bits) std::memcpy(&wanted, bits + (from >> 3), size_t(run + 7) / 8);
+        if (run < 64) wanted &= (uint64_t(1) << run) - 1;
+        if (bits && __builtin_popcountll(wanted) < run / 2) {
+            for (; wanted; wanted &= wanted - 1) {
+                const int64_t i = from + __builtin_ctzll(wanted);
+                best.offer(float(q.dot(codes + i * d)) * (scales[i] * query_scale), i);
+            }
+            continue;
         }
-        best.offer(float(q.dot(codes + i * d)) * (scales[i] * query_scale), i);
+        dots(q, codes + from * d, size_t(d), run, products);
+        for (int64_t i = 0; i < run; i++)
+            if (wanted >> i & 1) best.offer(float(products[i]) * (scales[from + i] * query_scale), from + i);
     }
     return best.write(rows, scores);
 } catch (const std::bad_alloc&) { return -1; }

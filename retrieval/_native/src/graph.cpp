@@ -1,0 +1,289 @@
+// A graph over int8 rows: best-first search, and the steps that build it from lists of near neighbours.
+#include <new>
+
+#include "best.h"
+#include "simd.h"
+
+using namespace riddle;
+
+namespace {
+
+constexpr uint32_t kNone = 0xffffffff;
+
+struct Store {
+    const int8_t* codes;
+    const float* scales;
+    int64_t d;
+
+    const int8_t* row(uint32_t id) const { return codes + int64_t(id) * d; }
+    float score(const Int8Query& q, uint32_t id) const { return float(q.dot(row(id))) * scales[id]; }
+    void fetch(uint32_t id) const {
+        prefetch(row(id), size_t(d));
+        __builtin_prefetch(scales + id);
+    }
+    void scores(const Int8Query& q, const uint32_t* ids, size_t count, float* out) const {
+        size_t i = 0;
+        int32_t products[4];
+        for (; i + 4 <= count; i += 4) {
+            q.dot4(row(ids[i]), row(ids[i + 1]), row(ids[i + 2]), row(ids[i + 3]), products);
+            for (int k = 0; k < 4; k++) out[i + k] = float(products[k]) * scales[ids[i + k]];
+        }
+        for (; i < count; i++) out[i] = score(q, ids[i]);
+    }
+};
+
+// Which rows were met: open addressing, cleared by the next search of the thread.
+class Met {
+public:
+    void clear() {
+        if (slots_.empty()) slots_.resize(1 << 12);
+        std::fill(slots_.begin(), slots_.end(), 0);
+        used_ = 0;
+    }
+    bool add(uint32_t id) {
+        if (2 * used_ >= slots_.size()) grow();
+        for (size_t at = place(id);; at = (at + 1) & (slots_.size() - 1)) {
+            if (slots_[at] == id + 1) return false;
+            if (slots_[at] == 0) {
+                slots_[at] = id + 1;
+                used_++;
+                return true;
+            }
+        }
+    }
+
+private:
+    size_t place(uint32_t id) const { return (uint64_t(id) * 0x9e3779b97f4a7c15ull >> 32) & (slots_.size() - 1); }
+    void grow() {
+        std::vector<uint32_t> old(slots_.size() * 2);
+        old.swap(slots_);
+        used_ = 0;
+        for (uint32_t value : old)
+            if (value) add(value - 1);
+    }
+    std::vector<uint32_t> slots_;
+    size_t used_ = 0;
+};
+
+struct Node {
+    float score;
+    uint32_t id;
+    bool expanded;
+};
+
+// The best `width` nodes met so far, sorted, and the first of them that was not expanded yet.
+class Beam {
+public:
+    void reset(size_t width) {
+        width_ = width;
+        nodes_.clear();
+        nodes_.reserve(width + 1);
+        next_ = 0;
+    }
+    bool wants(float score) const { return nodes_.size() < width_ || score > nodes_.back().score; }
+    void insert(float score, uint32_t id) {
+        size_t low = 0, high = nodes_.size();
+        while (low < high) {
+            const size_t middle = (low + high) / 2;
+            if (nodes_[middle].score > score || (nodes_[middle].score == score && nodes_[middle].id < id)) low = middle + 1;
+            else high = middle;
+        }
+        if (nodes_.size() == width_) {
+            if (low == width_) return;
+            nodes_.pop_back();
+        }
+        nodes_.insert(nodes_.begin() + low, Node{score, id, false});
+        next_ = std::min(next_, low);
+    }
+    Node* next() {
+        while (next_ < nodes_.size() && nodes_[next_].expanded) next_++;
+        if (next_ == nodes_.size()) return nullptr;
+        nodes_[next_].expanded = true;
+        return &nodes_[next_];
+    }
+    const std::vector<Node>& nodes() const { return nodes_; }
+
+private:
+    std::vector<Node> nodes_;
+    size_t width_ = 0, next_ = 0;
+};
+
+struct Scratch {
+    Met met;
+    Beam beam;
+    std::vector<uint32_t> fresh;
+    std::vector<float> score;
+    std::vector<Hit> candidates;
+
+    // Candidates for the links of `row` are collected in `fresh`, each once.
+    void begin(uint32_t row) {
+        met.clear();
+        met.add(row);
+        fresh.clear();
+    }
+    void take(uint32_t id) {
+        if (met.add(id)) fresh.push_back(id);
+    }
+};
+
+Scratch& scratch() {
+    thread_local Scratch one;
+    return one;
+}
+
+// Best-first search. Each row that is scored is also shown to `seen`, scores without the query's scale.
+template <typename Seen>
+int64_t search(const Store& store, const uint32_t* links, int64_t degree, const Int8Query& q, const uint32_t* entries, int64_t entry_count,
+               size_t width, Scratch& s, Seen seen) {
+    s.met.clear();
+    s.beam.reset(width);
+    s.fresh.clear();
+    int64_t scored = 0;
+    for (int64_t i = 0; i < entry_count; i++)
+        if (entries[i] != kNone) s.take(entries[i]);
+    for (;;) {
+        s.score.resize(s.fresh.size());
+        store.scores(q, s.fresh.data(), s.fresh.size(), s.score.data());
+        for (size_t i = 0; i < s.fresh.size(); i++) {
+            const uint32_t id = s.fresh[i];
+            const float score = s.score[i];
+            seen(score, id);
+            if (s.beam.wants(score)) {
+                s.beam.insert(score, id);
+                prefetch(links + int64_t(id) * degree, size_t(degree) * 4);
+            }
+        }
+        scored += int64_t(s.fresh.size());
+        const Node* node = s.beam.next();
+        if (!node) return scored;
+        s.fresh.clear();
+        const uint32_t* list = links + int64_t(node->id) * degree;
+        for (int64_t i = 0; i < degree && list[i] != kNone; i++)
+            if (s.met.add(list[i])) {
+                s.fresh.push_back(list[i]);
+                store.fetch(list[i]);
+            }
+    }
+}
+
+// The rule of relative neighbourhood graphs, relaxed by alpha as in Vamana (Subramanya et al., NeurIPS 2019): a candidate
+// stays out when a chosen neighbour is nearer to it than the row itself, alpha times. Distance is 1 - cosine. With alpha 0
+// the best stay, whatever their positions. Candidates must be sorted, best first, and not hold the row.
+void prune(const Store& store, const std::vector<Hit>& candidates, float alpha, int64_t degree, uint32_t* out) {
+    int64_t kept = 0;
+    float chosen_scale[256];
+    for (size_t c = 0; c < candidates.size() && kept < degree; c++) {
+        const uint32_t id = uint32_t(candidates[c].row);
+        bool stays = true;
+        if (alpha > 0) {
+            const Int8Query q(store.row(id), size_t(store.d));
+            const float limit = 1 - candidates[c].score, scale = store.scales[id];
+            for (int64_t k = 0; k < kept && stays; k++)
+                stays = alpha * (1 - float(q.dot(store.row(out[k]))) * scale * chosen_scale[k]) > limit;
+        }
+        if (stays) {
+            chosen_scale[kept] = store.scales[id];
+            out[kept++] = id;
+        }
+    }
+    for (; kept < degree; kept++) out[kept] = kNone;
+}
+
+// Scores what was collected for `row` and sorts it, best first.
+void gather(const Store& store, uint32_t row, Scratch& s) {
+    const Int8Query q(store.row(row), size_t(store.d));
+    const float scale = store.scales[row];
+    s.candidates.clear();
+    s.score.resize(s.fresh.size());
+    constexpr size_t kRun = 16;
+    for (size_t i = 0; i < s.fresh.size(); i += kRun) {
+        for (size_t j = i + kRun; j < std::min(i + 2 * kRun, s.fresh.size()); j++) store.fetch(s.fresh[j]);
+        store.scores(q, s.fresh.data() + i, std::min(kRun, s.fresh.size() - i), s.score.data() + i);
+    }
+    for (size_t i = 0; i < s.fresh.size(); i++) s.candidates.push_back({s.score[i] * scale, int64_t(s.fresh[i])});
+    std::sort(s.candidates.begin(), s.candidates.end(), better);
+}
+
+}  // namespace
+
+// Searches for one query. `row_of` gives the caller's number of a row, by which `bits` (may be null) are asked. The best
+// `depth` admitted rows that were scored, by their number here. `scored`: how many rows were looked at.
+RIDDLE_API int64_t riddle_graph_search(const int8_t* codes, const float* scales, int64_t d, const uint32_t* links, int64_t degree,
+                                       const int8_t* query, const uint32_t* entries, int64_t entry_count, int64_t width,
+                                       const uint32_t* row_of, const uint8_t* bits, int64_t depth, int64_t* rows, float* scores,
+                                       int64_t* scored) try {
+    const Store store{codes, scales, d};
+    Best best{size_t(depth)};
+    *scored = search(store, links, degree, Int8Query(query, size_t(d)), entries, entry_count, size_t(width), scratch(),
+                     [&](float score, uint32_t id) {
+                         if (score >= best.floor() && (!bits || admitted(bits, row_of[id]))) best.offer(score, id);
+                     });
+    return best.write(rows, scores);
+} catch (const std::bad_alloc&) { return -1; }
+
+// For rows first..last: their lists (`width` rows each, in any order, kNone for none, repeats allowed) pruned to `degree`.
+RIDDLE_API int riddle_graph_prune(const int8_t* codes, const float* scales, int64_t d, const uint32_t* lists, int64_t width, int64_t first,
+                                  int64_t last, float alpha, int64_t degree, uint32_t* out) try {
+    const Store store{codes, scales, d};
+    Scratch& s = scratch();
+    for (int64_t row = first; row < last; row++) {
+        s.begin(uint32_t(row));
+        for (int64_t i = 0; i < width; i++)
+            if (lists[row * width + i] != kNone) s.take(lists[row * width + i]);
+        gather(store, uint32_t(row), s);
+        prune(store, s.candidates, alpha, degree, out + (row - first) * degree);
+    }
+    return 0;
+} catch (const std::bad_alloc&) { return -1; }
+
+// For rows first..last: what a search for the row itself meets, with its links of now, pruned anew. `entries` has
+// `entry_count` rows for each.
+RIDDLE_API int riddle_graph_improve(const int8_t* codes, const float* scales, int64_t d, const uint32_t* links, int64_t degree, int64_t first,
+                                    int64_t last, const uint32_t* entries, int64_t entry_count, int64_t width, float alpha,
+                                    int64_t new_degree, uint32_t* out) try {
+    const Store store{codes, scales, d};
+    Scratch& s = scratch();
+    for (int64_t row = first; row < last; row++) {
+        const Int8Query q(store.row(uint32_t(row)), size_t(d));
+        search(store, links, degree, q, entries + (row - first) * entry_count, entry_count, size_t(width), s, [](float, uint32_t) {});
+        s.begin(uint32_t(row));
+        for (const Node& node : s.beam.nodes()) s.take(node.id);
+        const uint32_t* own = links + row * degree;
+        for (int64_t i = 0; i < degree && own[i] != kNone; i++) s.take(own[i]);
+        gather(store, uint32_t(row), s);
+        prune(store, s.candidates, alpha, new_degree, out + (row - first) * new_degree);
+    }
+    return 0;
+} catch (const std::bad_alloc&) { return -1; }
+
+// Who links to each row: offsets[n + 1] and the sources, ascending for each target.
+RIDDLE_API void riddle_graph_incoming(const uint32_t* links, int64_t n, int64_t degree, int64_t* offsets, uint32_t* sources) {
+    std::fill(offsets, offsets + n + 1, 0);
+    for (int64_t i = 0; i < n * degree; i++)
+        if (links[i] != kNone) offsets[links[i] + 1]++;
+    for (int64_t i = 0; i < n; i++) offsets[i + 1] += offsets[i];
+    const int64_t all = offsets[n];
+    for (int64_t row = n - 1; row >= 0; row--)  // backwards from each end, so that offsets come out as starts
+        for (int64_t i = degree - 1; i >= 0; i--)
+            if (links[row * degree + i] != kNone) sources[--offsets[links[row * degree + i] + 1]] = uint32_t(row);
+    for (int64_t i = 0; i < n; i++) offsets[i] = offsets[i + 1];
+    offsets[n] = all;
+}
+
+// For rows first..last: links and incoming links together; where they are more than `degree`, pruned.
+RIDDLE_API int riddle_graph_mutual(const int8_t* codes, const float* scales, int64_t d, const uint32_t* links, int64_t old_degree,
+                                   const int64_t* offsets, const uint32_t* sources, int64_t first, int64_t last, float alpha,
+                                   int64_t degree, uint32_t* out) try {
+    const Store store{codes, scales, d};
+    Scratch& s = scratch();
+    for (int64_t row = first; row < last; row++) {
+        s.begin(uint32_t(row));
+        const uint32_t* own = links + row * old_degree;
+        for (int64_t i = 0; i < old_degree && own[i] != kNone; i++) s.take(own[i]);
+        for (int64_t i = offsets[row]; i < offsets[row + 1]; i++) s.take(sources[i]);
+        const bool fits = int64_t(s.fresh.size()) <= degree;
+        gather(store, uint32_t(row), s);
+        prune(store, s.candidates, fits ? 0 : alpha, degree, out + (row - first) * degree);
+    }
+    return 0;
+} catch (const std::bad_alloc&) { return -1; }
