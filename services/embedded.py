@@ -28,6 +28,7 @@ from retrieval.types import (
     Ranked,
     Recalled,
 )
+from services.aliases import lead
 from services.loading import Deferred
 from services.pool import Pool
 from services.ports import CollectionView, NewCollection, Put, RecallRequest, Remove, Rights, Written
@@ -105,7 +106,7 @@ class EmbeddedRecall:
         self._opened.discard(collection)
 
     async def set_alias(self, alias: str, collection: str) -> None:
-        await asyncio.to_thread(self._set_alias, alias, collection)
+        await asyncio.to_thread(lead, self._store, alias, collection)
 
     async def remove_alias(self, alias: str) -> None:
         await asyncio.to_thread(self._store.remove_alias, alias)
@@ -207,11 +208,6 @@ class EmbeddedRecall:
                 "alias stand for it"
             )
         return False
-
-    def _set_alias(self, alias: str, collection: str) -> None:
-        if alias in self._store.names() and alias not in self._store.aliases():
-            raise Conflict(f"{alias} is the name of a collection: an alias would hide it")
-        self._store.set_alias(alias, self._store.open(collection).name)
 
     def _warm(self) -> bool:
         """Open every collection and ask the default one a question, so that no user pays for the first.

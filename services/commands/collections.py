@@ -1,4 +1,4 @@
-"""`riddle collections`: what there is to search, and how to be rid of it."""
+"""`riddle collections`: what there is to search, how to be rid of it, and the commands that look after it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from services.commands.common import Config, Debug, Home, Json, print_json, say
 from services.commands.search import ApiKey, Url, asker
+from services.upkeep_commands import add_commands
 
 if TYPE_CHECKING:
     from services.asking import Asker
@@ -22,16 +23,17 @@ Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="List, show and delete collections.")
+    group = typer.Typer(no_args_is_help=True, help="List, show, delete and look after collections.")
     group.callback()(_root)
     group.command("list")(list_)
     group.command()(show)
     group.command()(delete)
+    add_commands(group)
     app.add_typer(group, name="collections")
 
 
 def _root() -> None:
-    """List, show and delete collections.
+    """List, show, delete and look after collections.
 
     Example: riddle collections list
     """

@@ -151,12 +151,13 @@ def _model(role: str, name: str, home: Path, state: State) -> Check:
 
 
 def _collections(settings: Settings) -> Check:
-    from retrieval.collection import CollectionStore
     from retrieval.errors import RiddleError
+    from retrieval.store import CollectionStore
     from services.bootstrap import collections_folder
 
     try:
-        names = CollectionStore(collections_folder(settings.home)).names()
+        store = CollectionStore(collections_folder(settings.home))
+        names = [*store.names(), *store.aliases()]
     except (RiddleError, OSError) as error:
         return Check("collections", "fail", one_line(error), "build the collection again, with --replace")
     if not names:
