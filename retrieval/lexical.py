@@ -16,7 +16,14 @@ from retrieval.errors import IndexUnreadable
 from retrieval.filters import EVERYTHING, Fields, Scope
 from retrieval.lexical_live import LiveLexical
 from retrieval.lexical_part import LENGTHS_FILE
-from retrieval.lexical_query import MAX_EXPANSIONS, LexicalQuery, parse_query, scored_terms
+from retrieval.lexical_query import (
+    MAX_EXPANSIONS,
+    LexicalQuery,
+    parse_query,
+    phrase_key,
+    required_phrases,
+    scored_terms,
+)
 from retrieval.lexical_scoring import BODY, FIELDS, Statistics, inverse_frequency
 from retrieval.lexical_tags import AnyTag, Between, Every, Inside, inside
 from retrieval.lexical_writer import COLUMNS_FILE, LexicalWriter
@@ -60,6 +67,8 @@ class Lexical:
     def statistics(self, query: LexicalQuery) -> Statistics:
         """What this segment adds to the statistics of a snapshot, for this query."""
         frequencies = {key: self._frequency(*key) for key in query.keys()}  # noqa: SIM118 - no mapping
+        for phrase in query.phrases:
+            frequencies[phrase_key(phrase)] = self._phrase_frequency(phrase)
         for prefix in query.prefixes:
             for term, frequency in self._searcher.terms_with_prefix(BODY, prefix, None, MAX_EXPANSIONS):
                 frequencies[BODY, term] = frequency
@@ -122,14 +131,17 @@ class Lexical:
         if not any_of:
             return None
         matching = self._query.boolean_query(any_of)
-        for phrase in query.phrases:
-            words = list(phrase)
-            one = self._term(BODY, words[0]) if len(words) == 1 else None
-            matching = self._restricted(matching, one or self._query.phrase_query(self._schema, BODY, words))
+        for phrase in required_phrases(query, statistics):
+            matching = self._restricted(matching, self._phrase(phrase))
         return matching
 
     def _term(self, field: str, term: str) -> Any:
         return self._query.term_query(self._schema, field, term, "freq")
+
+    def _phrase(self, phrase: tuple[str, ...]) -> Any:
+        if len(phrase) == 1:
+            return self._term(BODY, phrase[0])
+        return self._query.phrase_query(self._schema, BODY, list(phrase))
 
     def _restricted(self, matching: Any, condition: Any) -> Any:
         """Those of ``matching`` that meet ``condition``, which adds nothing to their scores."""
@@ -151,11 +163,18 @@ class Lexical:
 
     def _frequency(self, field: str, term: str) -> int:
         known = self._frequencies.get((field, term))
-        if known is None:
-            if len(self._frequencies) >= _REMEMBERED:
-                self._frequencies.clear()
-            known = self._frequencies[field, term] = self._searcher.doc_freq(field, term)
-        return known
+        return self._remember((field, term), self._searcher.doc_freq(field, term)) if known is None else known
+
+    def _phrase_frequency(self, phrase: tuple[str, ...]) -> int:
+        key = phrase_key(phrase)
+        known = self._frequencies.get(key)
+        return self._remember(key, self._searcher.search(self._phrase(phrase), 1).count) if known is None else known
+
+    def _remember(self, key: tuple[str, str], frequency: int) -> int:
+        if len(self._frequencies) >= _REMEMBERED:
+            self._frequencies.clear()
+        self._frequencies[key] = frequency
+        return frequency
 
 
 def _ranked(rows: Rows, scores: Any, depth: int) -> Hits:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval.analysis import Analysis, default_analysis
 from retrieval.bitmap import Bitmap
-from retrieval.lexical_query import MAX_EXPANSIONS, LexicalQuery, ScoredTerm, scored_terms
+from retrieval.lexical_query import MAX_EXPANSIONS, LexicalQuery, ScoredTerm, phrase_key, required_phrases, scored_terms
 from retrieval.lexical_scoring import BODY, FIELDS, K1, Statistics, length_code, saturations
 from retrieval.types import Hits, Rows
 
@@ -49,6 +49,9 @@ class LiveLexical:
     def statistics(self, query: LexicalQuery, rows: int) -> Statistics:
         """What the first ``rows`` passages add to the statistics of a snapshot, for this query."""
         frequencies = {(field, term): self._fields[field].frequency(term, rows) for field, term in query.keys()}  # noqa: SIM118 - no mapping
+        for phrase in query.phrases:
+            holding, _ = self._fields[BODY].held(phrase[0], rows)
+            frequencies[phrase_key(phrase)] = len(self._holding(phrase, holding))
         for prefix in query.prefixes:
             begin = [term for term in list(self._fields[BODY].postings) if term.startswith(prefix)]
             counted = sorted((-self._fields[BODY].frequency(term, rows), term) for term in begin)
@@ -76,7 +79,7 @@ class LiveLexical:
         found = np.flatnonzero(scores).astype(np.int64)
         if allowed is not None:
             found = found[allowed.has(found)]
-        for phrase in query.phrases:
+        for phrase in required_phrases(query, known):
             found = self._holding(phrase, found)
         best = scores[found].astype(np.float32)
         order = np.lexsort((found, -best))[: max(depth, 0)]

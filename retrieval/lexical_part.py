@@ -64,18 +64,34 @@ class PartWriter:
         self._document = tantivy.Document
         self._lengths = dict.fromkeys(FIELDS, 0)
         self._head: tuple[str, tuple[str, ...]] = ("", ())
-        self._head_terms = ("", "")
+        self._head_terms: list[tuple[str, str]] = []
 
     def add(self, entry: Entry) -> None:
+        document = self._document()
+        document.add_integer("row", entry.row)
+        document.add_text("tags", entry.tags)
+        for column, numbers in entry.numbers.items():
+            for number in numbers:
+                document.add_float(column, number)
+        body = self._joined(entry.text)
+        for name, terms in self._head_of(entry):
+            self._add_terms(document, name, terms)
+        head = " ".join([terms for _, terms in self._head_terms])
+        self._add_terms(document, "body", f"{head} {body}" if head and body else head or body)
+        self._writer.add_document(document)
+
+    def _head_of(self, entry: Entry) -> list[tuple[str, str]]:
+        """Terms of title and headings, by field, where there are any; passages that follow each other share them."""
         if self._head != (entry.title, entry.headings):
             self._head = entry.title, entry.headings
-            self._head_terms = self._joined(entry.title), " ".join(filter(None, map(self._joined, entry.headings)))
-        title, headings = self._head_terms
-        body = " ".join(filter(None, (title, headings, self._joined(entry.text))))
-        found = {name: terms for name, terms in (("title", title), ("headings", headings), ("body", body)) if terms}
-        for name, terms in found.items():
-            self._lengths[name] += terms.count(" ") + 1
-        self._writer.add_document(self._document(row=entry.row, tags=entry.tags, **found, **entry.numbers))
+            found = (("title", self._joined(entry.title)), ("headings", self._joined("\n".join(entry.headings))))
+            self._head_terms = [(name, terms) for name, terms in found if terms]
+        return self._head_terms
+
+    def _add_terms(self, document: Any, field: str, terms: str) -> None:
+        if terms:
+            document.add_text(field, terms)
+            self._lengths[field] += terms.count(" ") + 1
 
     def close(self) -> None:
         self._writer.commit()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from retrieval.analysis import Analysis
+from retrieval.analysis import Analysis, language_of
 from retrieval.lexical_scoring import BODY, FIELDS, Statistics
 
 MAX_QUERY_TERMS: Final = 64
@@ -28,7 +28,8 @@ class LexicalQuery:
     terms: Mapping[str, int]
     """Terms and how often the query holds them; each passage is scored by those it shares."""
     phrases: tuple[tuple[str, ...], ...] = ()
-    """Runs of terms that must stand side by side in the body; they do not score, their terms do."""
+    """Runs of terms that must stand side by side in the body, each if it does so anywhere at all; they do not score,
+    their terms do."""
     prefixes: tuple[str, ...] = ()
     """Beginnings of body terms; each stands for the most frequent terms that begin so."""
 
@@ -52,10 +53,17 @@ class ScoredTerm:
 def parse_query(text: str, analysis: Analysis) -> LexicalQuery:
     """Read what a person typed: words, ``"phrases in quotes"`` that must stand there, and ``beginn*``.
 
-    Any text is a query; a quote without its partner, or a star that ends no word, is punctuation.
+    Any text is a query; a quote without its partner, or a star that ends no word, is punctuation. A single word in
+    quotes is a word, since questions mention names so; in Chinese, without spaces between words, it is a phrase.
     Synonyms of what stands there are added with the count of one.
     """
-    phrases = [piece for match in _PHRASE.finditer(text) for piece in analysis.pieces(match.group(1))]
+    quoted = [match.group(1) for match in _PHRASE.finditer(text)]
+    phrases = [
+        piece
+        for each in quoted
+        if len(each.split()) > 1 or language_of(each) == "zh"
+        for piece in analysis.pieces(each)
+    ]
     plain = _PHRASE.sub(lambda match: f" {match.group(1)} ", text)
     prefixes = [analysis.prefix(match.group(1)) for match in _PREFIX.finditer(plain)]
     terms = Counter(analysis(plain))
@@ -82,6 +90,16 @@ def scored_terms(query: LexicalQuery, statistics: Statistics) -> list[ScoredTerm
         for term in _expansions(query, statistics)
         if term not in query.terms
     ]
+
+
+def required_phrases(query: LexicalQuery, statistics: Statistics) -> list[tuple[str, ...]]:
+    """The phrases that stand somewhere; one that stands nowhere was a mention, and its words count as words."""
+    return [phrase for phrase in query.phrases if statistics.frequencies.get(phrase_key(phrase))]
+
+
+def phrase_key(phrase: tuple[str, ...]) -> tuple[str, str]:
+    """Under which statistics count a phrase: as a term of the body, with the spaces that no term has."""
+    return BODY, " ".join(phrase)
 
 
 def _expansions(query: LexicalQuery, statistics: Statistics) -> list[str]:

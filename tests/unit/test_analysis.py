@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.analysis import MAX_TERM, analyse, language_of
+from retrieval.analysis import Analysis, AnalysisSettings, analyse, default_analysis, language_of
+from retrieval.analysis_tokens import MAX_TERM, folded
+from retrieval.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(
@@ -84,3 +88,60 @@ def test_words_apart_give_the_same_terms_as_words_alone(words: list[str]) -> Non
 )
 def test_the_language_is_chinese_from_three_tenths_of_han_letters(text: str, language: str) -> None:
     assert language_of(text) == language
+
+
+@pytest.mark.parametrize(
+    ("traditional", "simplified"), [("資料庫", "资料库"), ("勞動合同法", "劳动合同法"), ("後臺", "后台")]
+)
+def test_traditional_characters_give_the_terms_of_simplified_ones(traditional: str, simplified: str) -> None:
+    assert analyse(traditional) == analyse(simplified)
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF)))
+def test_folding_twice_changes_nothing(text: str) -> None:
+    assert folded(folded(text)) == folded(text)
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_text_around_a_space_gives_the_terms_of_both_sides(one: str, other: str) -> None:
+    assert analyse(f"{one} {other}") == analyse(one) + analyse(other)
+
+
+def test_words_of_the_dictionary_are_terms_beside_their_parts() -> None:
+    analysis = Analysis(AnalysisSettings(words=(".NET", "S/4HANA", "Visual Studio", "阿里云ECS", "数据湖仓")))
+    assert analysis("s/4hana on .NET") == ["s/4hana", "s", "4hana", "on", ".net", "net"]
+    assert analysis("Visual Studio code") == ["visualstudio", "visual", "studio", "code"]
+    assert "阿里云ec" in analysis("购买阿里云ECS服务器")
+    assert analysis("建设数据湖仓")[1] == "数据湖仓"
+    assert analysis("internet visualstudios") == analyse("internet visualstudios")
+
+
+@given(st.text(alphabet="abAB .-_'", max_size=30))
+def test_a_dictionary_adds_terms_and_takes_none_away(text: str) -> None:
+    analysis = Analysis(AnalysisSettings(words=("a.b", "ab ba")))
+    assert not Counter(analyse(text)) - Counter(analysis(text))
+
+
+def test_settings_are_in_the_version_and_synonyms_leave_the_index_as_it_is() -> None:
+    plain = default_analysis()
+    words = Analysis(AnalysisSettings(words=(".NET",)))
+    synonyms = Analysis(AnalysisSettings(synonyms=(("k8s", "kubernetes"),)))
+    assert len({plain.version, words.version, synonyms.version}) == 3
+    assert synonyms.index_version == plain.index_version == plain.version
+    assert words.index_version != plain.index_version
+    assert Analysis(AnalysisSettings(words=(".net", ".NET"))).version == words.version
+
+
+def test_a_word_without_letters_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="is no word"):
+        AnalysisSettings(synonyms=(("C", "++"),))
+
+
+@given(st.text(alphabet="ab的劳动合同 .x", max_size=20), st.integers(0, 19), st.integers(1, 8))
+def test_the_pieces_of_a_stretch_between_spaces_stand_in_the_whole(text: str, start: int, length: int) -> None:
+    """Cut at spaces, so that no word is cut in two: then each piece stands side by side in the terms of the text."""
+    words = text.split()
+    stretch = " ".join(words[start % (len(words) + 1) :][:length])
+    whole = analyse(text)
+    for piece in default_analysis().pieces(stretch):
+        assert any(tuple(whole[place : place + len(piece)]) == piece for place in range(len(whole)))

@@ -19,6 +19,7 @@ QUERIES = (
     "w3 w3 w5 数据库",
     '"w1 w2"',
     '"w2 w1" w9',
+    '"absent w1" w9',
     "w1*",
     "w4* w2",
     "Title w7",
