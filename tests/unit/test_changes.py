@@ -105,10 +105,13 @@ def test_what_cannot_be_stored_is_refused_and_nothing_of_its_batch_is_written(
 
 def test_changes_come_out_of_the_log_as_they_went_in() -> None:
     document = Document("a#1", "文档 text", "title", "source", {"n": 1, "l": ["x", None]}, ("g", "h"), 3)
-    changes = [Upsert(document, [Chunk(0, 0, 2, ("h1",), 4, "head")], np.ones((1, 4), np.float32)), Delete("b", 2)]
+    changes: list[Change] = [
+        Upsert(document, [Chunk(0, 0, 2, ("h1",), 4, "head")], np.ones((1, 4), np.float32)),
+        Delete("b", 2),
+    ]
     (put, removed) = decode(encode(changes), 4)
     assert isinstance(put, Upsert)
-    assert (put.document, put.chunks) == (document, changes[0].chunks)  # type: ignore[union-attr]
+    assert (put.document, put.chunks) == (document, [Chunk(0, 0, 2, ("h1",), 4, "head")])
     assert np.array_equal(put.vectors, np.ones((1, 4), np.float32))
     assert removed == Delete("b", 2)
     with pytest.raises(IndexUnreadable, match="cannot be read"):
