@@ -83,14 +83,18 @@ def open_index(folder: Path) -> VectorIndex:
         codes = store if isinstance(store, Codes) else open_store(folder, "i8", meta.count, meta.dimension)
         assert isinstance(codes, Codes)
         return Flat(meta.spec, codes, store)
-    from retrieval.vector_graph import open_graph
+    if spec.family == "HNSW":
+        from retrieval.vector_graph import open_graph
 
-    return open_graph(folder, meta, store)
+        return open_graph(folder, meta, store)
+    from retrieval.vector_ivf import open_ivf
+
+    return open_ivf(folder, meta, store)
 
 
 def store_kind(spec: Spec) -> Kind:
     """The precision in which an index of that spec keeps its vectors, and gives them back."""
-    return "i8" if spec.refine == "SQ8" or (spec.codec == "SQ8" and not spec.refine) else "f16"
+    return "i8" if spec.keeps == "SQ8" else "f16"
 
 
 class Flat:
@@ -127,42 +131,3 @@ def check_query(index: VectorIndex, vector: NDArray[np.float32], allowed: Bitmap
         raise InvalidRequest(f"the index holds {index.dimension}-d vectors, the query's is {list(vector.shape)}")
     if allowed is not None and allowed.length != index.count:
         raise InvalidRequest(f"the index holds {index.count:,} vectors, the filter is over {allowed.length:,}")
-
-
-def measured_recall(index: VectorIndex, *, sample: int, k: int = 10, seed: int) -> float:
-    """Mean recall@k over ``sample`` stored vectors as queries, each without itself, against exact search over all.
-
-    1.0 for an index of fewer than two vectors. Reads every stored vector once.
-    """
-    rows = np.random.default_rng(seed).permutation(index.count)[:sample]
-    k = min(k, index.count - 1)
-    if k < 1 or not len(rows):
-        return 1.0
-    queries = index.vectors(rows)
-    truth = exact(index, queries, k + 1)
-    found = 0
-    for row, query, expected in zip(rows.tolist(), queries, truth, strict=True):
-        hits = index.search(query, k + 1).rows
-        found += len(set(hits[hits != row][:k].tolist()) & set(expected[expected != row][:k].tolist()))
-    return found / (k * len(rows))
-
-
-def exact(index: VectorIndex, queries: Vectors, depth: int, *, allowed: Bitmap | None = None) -> list[Rows]:
-    """For each query (float32 ``[q, d]``) the best ``depth`` rows by the stored vectors: a matrix product by blocks."""
-    tops = [Hits.empty() for _ in queries]
-    flags = None if allowed is None else allowed.flags()
-    for start in range(0, index.count, _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, index.count))
-        if flags is not None:
-            rows = rows[flags[rows]]
-        if not len(rows):
-            continue
-        block = index.vectors(slice(start, start + _BLOCK) if flags is None else rows)
-        for at, scores in enumerate(queries @ block.T):
-            kept = np.argpartition(-scores, depth - 1)[:depth] if len(scores) > depth else slice(None)
-            both = np.concatenate([tops[at].rows, rows[kept]]), np.concatenate([tops[at].scores, scores[kept]])
-            tops[at] = best(*both, depth)
-    return [hits.rows for hits in tops]
-
-
-_BLOCK = 16_384

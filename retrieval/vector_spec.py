@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from retrieval.errors import InvalidRequest
@@ -19,6 +19,9 @@ GRAPH_BELOW = 3_000_000
 
 TRAINING_PER_LIST = 32
 """Fewer vectors than this for each list make centroids that are little more than some of the vectors."""
+
+SMALLEST_GRAPH = 256
+"""Below this many vectors there is nothing to train or to link."""
 
 _GRAMMAR = re.compile(
     r"(?:Flat|HNSW(?P<links>[2-9]|[1-9][0-9])(?P<sq>,SQ8)?|IVF(?P<lists>[1-9][0-9]{0,5}),"
@@ -46,6 +49,11 @@ class Spec:
     """PQ: sub-vectors of 4 bits each."""
     refine: Refine = ""
     """What the best candidates are scored again by: ``SQ8`` (int8 and a scale a vector) or ``SQfp16``."""
+
+    @property
+    def keeps(self) -> Literal["SQ8", "SQfp16"]:
+        """The precision in which an index of this spec keeps its vectors, and gives them back."""
+        return self.refine or ("SQ8" if self.codec == "SQ8" else "SQfp16")
 
     def __str__(self) -> str:
         head = {"Flat": "Flat", "HNSW": f"HNSW{self.links}", "IVF": f"IVF{self.lists}"}[self.family]
@@ -77,18 +85,27 @@ def resolve(
     """The index for a segment of ``passages`` vectors of ``dimension`` numbers.
 
     ``memory_bytes`` is what it may hold in memory of its own (mapped vectors apart); ``recall`` what recall@10 it is
-    to reach. ``auto`` chooses; what is written out is taken as it is, but lists that so few vectors cannot fill give
-    way to ``auto``. Raises InvalidRequest for an unknown spec, or parts that do not divide the dimension.
+    to reach. ``auto`` chooses; what is written out is taken as it is where there are vectors enough to build it, and
+    gives way to ``auto`` where not. Raises InvalidRequest for an unknown spec, and for parts that do not divide the
+    dimension.
     """
     if spec == "auto":
         return _choose(passages, dimension, memory_bytes, recall)
     wanted = parse_spec(spec)
     if wanted.parts and dimension % wanted.parts:
         raise InvalidRequest(f"{spec}: {wanted.parts} parts do not divide {dimension} dimensions")
-    if wanted.lists and passages < TRAINING_PER_LIST * wanted.lists:
-        instead = _choose(passages, dimension, memory_bytes, recall)
-        return Choice(instead.spec, f"{passages:,} passages cannot fill {wanted.lists:,} lists; {instead.why}")
-    return Choice(spec, "as the collection's settings say")
+    if passages >= smallest(wanted):
+        return Choice(spec, "as the collection's settings say")
+    instead = _choose(passages, dimension, memory_bytes, recall)
+    fitting = parse_spec(instead.spec)
+    if wanted.keeps == "SQ8":  # what was kept as bytes cannot become finer
+        fitting = replace(fitting, refine="SQ8")
+    return Choice(str(fitting), f"{passages:,} passages are too few for {spec}; {instead.why}")
+
+
+def smallest(spec: Spec) -> int:
+    """How many vectors an index of that spec needs at least."""
+    return {"Flat": 0, "HNSW": SMALLEST_GRAPH, "IVF": max(SMALLEST_GRAPH, TRAINING_PER_LIST * spec.lists)}[spec.family]
 
 
 def own_bytes(spec: Spec, passages: int, dimension: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,43 +20,26 @@ _BLOCK = 8192
 """Vectors that are widened to float32 at a time."""
 
 
-class Store(Protocol):
-    """An immutable matrix of vectors. Thread-safe."""
-
-    count: int
-    dimension: int
-    kind: Kind
-
-    def vectors(self, rows: Rows | slice) -> Vectors:
-        """Those rows as float32 ``[n, d]``."""
-        ...
-
-    def score(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Inner products of those rows, in their order, with ``query`` (float32 ``[d]``)."""
-        ...
-
-    @property
-    def bytes(self) -> int: ...
-
-
 class Halves:
     """float16 ``[n, d]``: a unit vector's numbers to 11 bits."""
 
     kind: Kind = "f16"
 
-    def __init__(self, values: NDArray[np.float16]) -> None:
-        self._values = values
-        self.count, self.dimension = values.shape
+    def __init__(self, halves: NDArray[np.float16]) -> None:
+        self.halves = halves
+        self.count, self.dimension = halves.shape
 
     def vectors(self, rows: Rows | slice) -> Vectors:
-        return np.asarray(self._values[rows], np.float32)
+        """Those rows as float32 ``[n, d]``."""
+        return np.asarray(self.halves[rows], np.float32)
 
     def score(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _native.score_rows_f16(self._values, rows, query)
+        """Inner products of those rows, in their order, with ``query`` (float32 ``[d]``)."""
+        return _native.score_rows_f16(self.halves, rows, query)
 
     @property
     def bytes(self) -> int:
-        return int(self._values.nbytes)
+        return int(self.halves.nbytes)
 
 
 class Codes:
@@ -83,6 +66,10 @@ class Codes:
     @property
     def bytes(self) -> int:
         return int(self.codes.nbytes + self.scales.nbytes)
+
+
+Store = Halves | Codes
+"""An immutable matrix of vectors, safe for threads."""
 
 
 class StoreWriter:
@@ -129,11 +116,11 @@ class StoreWriter:
             file.close()
 
 
-def open_store(folder: Path, kind: Kind, count: int, dimension: int) -> Halves | Codes:
+def open_store(folder: Path, kind: Kind, count: int, dimension: int) -> Store:
     """Map the files of ``kind``. Raises IndexUnreadable when they are missing or of another size."""
     if kind == "f16":
-        return Halves(_mapped(folder / HALVES, np.float16, (count, dimension)))
-    return Codes(_mapped(folder / CODES, np.int8, (count, dimension)), _mapped(folder / SCALES, np.float32, (count,)))
+        return Halves(mapped(folder / HALVES, np.float16, (count, dimension)))
+    return Codes(mapped(folder / CODES, np.int8, (count, dimension)), mapped(folder / SCALES, np.float32, (count,)))
 
 
 def store_of(vectors: Vectors) -> Codes:
@@ -152,7 +139,8 @@ def best(rows: Rows, scores: NDArray[np.float32], depth: int) -> Hits:
     return Hits(rows[order], scores[order])
 
 
-def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+def mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A file as a matrix that is read when it is used. Raises IndexUnreadable when it is missing or of another size."""
     wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
     size = path.stat().st_size if path.exists() else -1
     if size != wanted:

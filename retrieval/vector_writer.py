@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from retrieval.durable import replace_json, sync_file
 from retrieval.errors import InvalidRequest
 from retrieval.types import Vectors
 from retrieval.vector_index import META, Meta, read_meta, store_kind, write_meta
-from retrieval.vector_spec import parse_spec
+from retrieval.vector_spec import Spec, parse_spec, smallest
+from retrieval.vector_steps import Progress, Steps, forget, read_state
 from retrieval.vector_store import StoreWriter, open_store, remove_store
 
-_STATE = "building.json"
 _BLOCK = 65_536
-
-Progress = Callable[[int], None]
 
 
 class VectorWriter:
@@ -35,9 +29,8 @@ class VectorWriter:
         if self._finished:
             self.count = keep
             return
-        state = _read_state(folder)
-        if state.get("count") != keep:
-            (folder / _STATE).unlink(missing_ok=True)
+        if read_state(folder).get("count") != keep:
+            forget(folder)
         (folder / META).unlink(missing_ok=True)
         kind = "f16" if spec == "auto" else store_kind(parse_spec(spec))
         self._store = StoreWriter(folder, dimension, kind, keep=keep)
@@ -49,7 +42,7 @@ class VectorWriter:
             return
         if self._finished:
             raise InvalidRequest(f"the index in {self._folder} is finished: nothing can be added")
-        (self._folder / _STATE).unlink(missing_ok=True)
+        forget(self._folder)
         self._store.add(vectors)
         self.count = self._store.count
 
@@ -76,22 +69,33 @@ class VectorWriter:
         wanted = parse_spec(spec)
         if self._store.kind == "i8" and store_kind(wanted) == "f16":
             raise InvalidRequest(f"{spec} keeps halves, and this writer was told to keep bytes")
+        if self.count < smallest(wanted):
+            raise InvalidRequest(f"{self.count:,} vectors are too few for {spec}: resolve the spec for so many")
         steps = Steps(
             self._folder, {"spec": spec, "count": self.count, "threads": threads}, progress or (lambda done: None)
         )
         if self._store.kind == "f16" and (wanted.family == "Flat" or wanted.codec == "SQ8" or wanted.refine == "SQ8"):
             steps("codes", lambda: self._quantise(steps.progress))
-        effort: dict[str, int] = {}
-        if wanted.family != "Flat":
-            from retrieval.vector_graph import build_graph
-
-            steps(
-                "graph", lambda: build_graph(self._folder, wanted, self.count, self._dimension, threads, steps.progress)
-            )
+        effort = self._build(wanted, threads, recall, steps)
         write_meta(self._folder, Meta(spec, self.count, self._dimension, effort))
         if self._store.kind == "f16" and store_kind(wanted) == "i8":
             remove_store(self._folder, "f16")
-        steps.forget()
+        forget(self._folder)
+
+    def _build(self, spec: Spec, threads: int, recall: float, steps: Steps) -> dict[str, int]:
+        """Returns the effort that a search needs for ``recall``."""
+        if spec.family == "Flat":
+            return {}
+        store = open_store(self._folder, store_kind(spec), self.count, self._dimension)
+        if spec.family == "HNSW":
+            from retrieval.vector_graph import build_graph
+
+            return build_graph(self._folder, spec, store, threads, steps, recall)
+        from retrieval.vector_ivf import build_ivf, remove_ivf_aside
+
+        effort = build_ivf(self._folder, spec, store, threads, steps, recall)
+        remove_ivf_aside(self._folder)
+        return effort
 
     def _quantise(self, progress: Progress) -> None:
         store = open_store(self._folder, "f16", self.count, self._dimension)
@@ -100,31 +104,3 @@ class VectorWriter:
             codes.add(store.vectors(slice(start, start + _BLOCK)))
             progress(min(start + _BLOCK, self.count))
         codes.close()
-
-
-class Steps:
-    """Runs named steps once each; what was done stands in a file, and counts only for the same work."""
-
-    def __init__(self, folder: Path, work: dict[str, Any], progress: Progress) -> None:
-        self.progress, self._path, self._work = progress, folder / _STATE, work
-        state = _read_state(folder)
-        same = {name: state.get(name) for name in work} == work
-        self._done: list[str] = state["done"] if same else []
-
-    def __call__(self, name: str, step: Callable[[], None]) -> None:
-        """Do ``step``, which leaves its files whole before it returns, unless it was done before."""
-        if name in self._done:
-            return
-        step()
-        for path in self._path.parent.iterdir():
-            sync_file(path)
-        self._done.append(name)
-        replace_json(self._path, {**self._work, "done": self._done})
-
-    def forget(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-
-def _read_state(folder: Path) -> dict[str, Any]:
-    path = folder / _STATE
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}

@@ -32,8 +32,8 @@ HEAVY: dict[str, set[str]] = {
     "openvino": {"retrieval/openvino_graph.py"},
     "onnx": {"retrieval/openvino_graph.py", "retrieval/bert_graph.py"},
     "tokenizers": {"retrieval/tokens.py"},
-    "faiss": {"retrieval/vector_graph.py", "retrieval/vector_lists.py", "eval/bench/ann.py"},
-    "hnswlib": {"retrieval/vectors.py", "eval/bench/ann.py"},
+    "faiss": {"retrieval/vector_graph.py", "retrieval/vector_ivf.py", "eval/bench/ann_peers.py"},
+    "hnswlib": {"retrieval/vectors.py", "eval/bench/ann_peers.py"},
     "tantivy": {"retrieval/lexical.py", "retrieval/lexical_part.py"},
     "pyarrow": {
         "retrieval/columns.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from retrieval.errors import InvalidRequest
-from retrieval.vector_spec import FLAT_BELOW, GRAPH_BELOW, lists_for, own_bytes, parse_spec, resolve
+from retrieval.vector_spec import FLAT_BELOW, GRAPH_BELOW, lists_for, own_bytes, parse_spec, resolve, smallest
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,18 @@ def test_auto_keeps_within_the_memory_it_is_given() -> None:
 
 def test_lists_that_cannot_be_filled_give_way_to_what_suits_the_size() -> None:
     choice = resolve("IVF16384,PQ96x4fsr,Refine(SQ8)", 9_000, 384)
-    assert choice.spec == "Flat"
-    assert "cannot fill 16,384 lists" in choice.why
+    assert choice.spec == "Flat,Refine(SQ8)", "what is kept as bytes stays so"
+    assert "9,000 passages are too few for IVF16384" in choice.why
+    assert resolve("HNSW32", 10, 384).spec == "Flat"
+    assert resolve("IVF16384,RaBitQfs,Refine(SQfp16)", 90_000, 384).spec == "HNSW32,SQ8,Refine(SQfp16)"
+
+
+@pytest.mark.parametrize("spec", ["auto", "Flat", "HNSW32", "HNSW32,SQ8", "IVF64,PQ96x4fs", "IVF64,RaBitQ,Refine(SQ8)"])
+@pytest.mark.parametrize("passages", [0, 1, 300, 3_000, 30_000, 30_000_000])
+def test_whatever_the_size_vectors_are_kept_to_the_precision_that_the_spec_says(spec: str, passages: int) -> None:
+    chosen = parse_spec(resolve(spec, passages, 384).spec)
+    assert smallest(chosen) <= passages
+    assert spec == "auto" or chosen.keeps == parse_spec(spec).keeps
 
 
 def test_auto_finds_parts_for_any_dimension() -> None:
