@@ -117,6 +117,13 @@ class Ledger:
         index, given = self.index(key), self._array(key, _GIVEN)
         return Prepared(documents, chunks, index, given, self.signatures(key), origins, digests)
 
+    def described(self, key: str) -> Iterator[tuple[str, str, str]]:
+        """Of each document what it was read from, its id, and the digest of its item."""
+        with self._open(self._folder / key / _DOCUMENTS, "rb") as file:
+            for line in file:
+                row = json.loads(line)
+                yield row["origin"], row["document_id"], row["digest"]
+
     def ids(self, key: str, rows: NDArray[np.int64]) -> list[str]:
         """Ids of some documents of a partition, by their ascending rows."""
         wanted = set(rows.tolist())

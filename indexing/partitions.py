@@ -23,7 +23,7 @@ from indexing.sources import Rejected
 from retrieval.errors import SourceUnreadable
 from retrieval.types import Chunk, Document, Encoder, Vectors, passage_text
 
-__all__ = ["BuildSettings", "Maker", "id_hashes", "partitions", "superseded"]
+__all__ = ["BuildSettings", "Maker", "id_hashes", "partitions"]
 
 LEDGER_VERSION = "2"
 """Changes with the files that a finished partition consists of."""
@@ -33,7 +33,6 @@ Entry = Item | Rejected
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    name: str
     origin: str
     digest: str
     document: Document
@@ -72,26 +71,18 @@ class Maker:
         return digest.hexdigest()[:32]
 
     def prepare(self, key: str, entries: Iterable[Entry], converted: Callable[[], None]) -> tuple[Finished, Prepared]:
-        """The first step: convert and cut. ``converted`` is called per item, and may raise to stop.
-
-        Of documents with one id the last is kept, and the others are set aside with that reason.
-        """
+        """The first step: convert and cut. ``converted`` is called per item, and may raise to stop."""
         rejected: list[Rejected] = []
-        made: dict[str, _Made] = {}
+        made: list[_Made] = []
         items = 0
         for entry in entries:
             items += 1
             converted()
             try:
-                one = self._made(entry)
+                made.append(self._made(entry))
             except SourceUnreadable as error:
                 rejected.append(entry if isinstance(entry, Rejected) else Rejected(entry.name, error.detail))
-                continue
-            before = made.pop(one.document.document_id, None)
-            if before is not None:
-                rejected.append(superseded(before.name, one.document.document_id))
-            made[one.document.document_id] = one
-        prepared = self._prepared(list(made.values()))
+        prepared = self._prepared(made)
         passages = int(prepared.index["passages"].sum())
         return Finished(key, items, len(made), passages, tuple(rejected)), prepared
 
@@ -131,7 +122,7 @@ class Maker:
             raise SourceUnreadable(entry.reason)
         document, form = convert_item(entry, self.recognise)
         chunks = chunk(form, self.chunk) if form.vector is None else [self._whole(form)]
-        return _Made(entry.name, entry.origin, item_digest(entry), document, chunks, form.vector)
+        return _Made(entry.origin, item_digest(entry), document, chunks, form.vector)
 
     def _whole(self, form: Converted) -> Chunk:
         """The only chunk of a document that brought its vector. Raises SourceUnreadable for one that does not fit."""
@@ -176,10 +167,6 @@ def item_digest(entry: Entry) -> str:
         fields = asdict(entry.fields) if entry.fields is not None else None
         told = ["item", entry.format, fields, entry.links, entry.acl, hashlib.sha256(entry.data).hexdigest()]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
-
-
-def superseded(source: str, document_id: str) -> Rejected:
-    return Rejected(source, f"another document of this build has the id {document_id!r}; the last one was kept")
 
 
 def partitions(entries: Iterable[Entry], settings: BuildSettings) -> Iterator[list[Entry]]:

@@ -21,8 +21,8 @@ class Cancelled(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a build stands. ``done`` of ``total`` count files and rows; from the stage ``indexing`` on
-    passages. Stages: ``reading``, ``embedding``, ``indexing``, ``publishing``.
+    """Where a build stands. ``done`` of ``total`` count files and rows; from the stage ``embedding`` on
+    passages. Stages: ``reading``, ``embedding``, ``indexing``, ``publishing``; of a sync first ``listing``.
 
     ``total`` is None while it is not known, rate and time left are None until there is something to
     tell them by. ``checkpoint`` names the last partition that a later build need not do again.
@@ -70,8 +70,10 @@ class Meter:
         self._began = time.monotonic()
         self._tell(always=True)
 
-    def failed(self, count: int) -> None:
-        self._failed += count
+    def seen(self, done: int) -> None:
+        """So many steps of a stage are done whose end is not known."""
+        self._done = done
+        self._tell()
 
     def partly(self, steps: int, share: float) -> None:
         """Of the current partition's steps this share is done."""

@@ -78,7 +78,7 @@ class Plan:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
-        self._references = [CrossReferences(_pages(source)) for source in sources]
+        self._references = [CrossReferences(pages(source)) for source in sources]
         self._taken = _Taken.of(sources) if len(sources) > 1 else None
 
     def __iter__(self) -> Iterator[SourceFile | Rejected]:
@@ -137,12 +137,18 @@ def _walk(source: Source, references: CrossReferences) -> Iterator[SourceFile | 
         yield SourceFile(source.path, name, name, kind, source.format, source.fields, acl=access.of(name))
         return
     access = FolderAccess(source.path, source.access)
-    corpus = next((name for name in _CORPUS if (source.path / name).is_file()), None)
+    source, corpus = reading(source)
     if corpus is not None:
-        yield source_file(replace(source, format=source.format or "plain"), corpus, access.of(corpus))
+        yield source_file(source, corpus, access.of(corpus))
         return
     for name in walked(source.path):
         yield source_file(source, name, access.of(name), references)
+
+
+def reading(source: Source) -> tuple[Source, str | None]:
+    """How a folder is read, and its corpus when it is a BEIR set: that alone, and as it stands."""
+    corpus = next((name for name in _CORPUS if (source.path / name).is_file()), None)
+    return (source, None) if corpus is None else (replace(source, format=source.format or "plain"), corpus)
 
 
 def walked(folder: Path) -> Iterator[str]:
@@ -155,7 +161,7 @@ def walked(folder: Path) -> Iterator[str]:
                 yield (below / name).as_posix()
 
 
-def _pages(source: Source) -> Iterator[tuple[str, Path]]:
+def pages(source: Source) -> Iterator[tuple[str, Path]]:
     """For cross-references: every file of a folder by its name there, walked when the first is asked for."""
     if source.path.is_dir():
         yield from ((printable(name), source.path / name) for name in walked(source.path))

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from indexing.duplicates import Signatures, find_duplicates
 from indexing.ledger import ENTRY, Finished, Ledger
-from indexing.partitions import Entry, Maker, superseded
+from indexing.partitions import Entry, Maker
 from indexing.progress import Meter
 from indexing.reports import write_dropped
 from indexing.sources import Rejected
 from retrieval.errors import Conflict
 from retrieval.segment import Part
+
+_AGAIN = "another document of this build has this id; the last one was kept"
 
 MAX_REJECTED = 10_000
 """Files and rows that a summary names; those beyond are only counted."""
@@ -174,7 +176,7 @@ class Steps:
             begin += finished.documents
             if len(rows) and len(self.rejected.named) < MAX_REJECTED:
                 ids = self._ledger.ids(finished.key, rows)
-                self.rejected.extend(superseded(f"document {one}", one) for one in ids)
+                self.rejected.extend(Rejected(f"document {one}", _AGAIN) for one in ids)
             else:
                 self.rejected.count += len(rows)
 

@@ -125,7 +125,7 @@ def test_of_documents_with_one_id_the_last_wins_and_the_others_are_named(home: H
     assert summary.documents == home.store.info("docs").documents == 21
     assert summary.passages == home.store.info("docs").passages == 21
     assert home.text("same") == "third"
-    assert sorted(each.source for each in summary.rejected) == ["a.jsonl line 1", "document same"]
+    assert sorted(each.source for each in summary.rejected) == ["document same", "document same"]
     assert all("the last one was kept" in each.reason for each in summary.rejected)
 
 
