@@ -14,7 +14,7 @@ from retrieval.metadata_values import Kind, Order, Scalar
 
 Codes = NDArray[np.unsignedinteger[Any]]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 DIRECTORY, ARRAYS = "columns.json", "columns.bin"
 """The directory names for each column its key (null: access lists), kind, and arrays: [byte offset, dtype, count]."""
 
@@ -30,10 +30,11 @@ _FEW_SPANS = 8
 class Column:
     """Values are numbered in their order: the ``code`` of a value is its place among the column's distinct values.
 
-    ``codes`` holds one code for each document (their number where it has none) when ``docs`` is None, else one for
-    each pair of document and value, the documents in ``docs``, ascending. ``totals[c]`` counts the pairs with codes
-    below ``c``; ``postings[starts[c]:starts[c + 1]]`` are the documents of code ``c``, kept for rare values only.
-    All arrays may be mapped. Thread-safe.
+    Where most documents have one value and none has two, ``codes`` holds a code for each document (the number of
+    values where it has none). Else it holds one for each pair of document and value, the documents in ``docs``,
+    ascending. ``totals[c]`` counts the pairs with codes below ``c``; ``postings[starts[c]:starts[c + 1]]`` are the
+    documents of code ``c`` if it is rare. The documents of codes that are not are read off ``codes``, or with pairs
+    from ``sets``: packed bits, one set for each code in ``frequent``. All arrays may be mapped. Thread-safe.
     """
 
     def __init__(self, kind: Kind, values: Values, documents: int, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -45,6 +46,8 @@ class Column:
         self._totals: Codes = arrays["totals"]
         self._starts: Codes = arrays.get("starts", arrays["totals"])
         self._postings: Codes = arrays["postings"]
+        self._frequent: NDArray[np.int64] = arrays.get("frequent", np.empty(0, np.int64))
+        self._sets: NDArray[np.uint8] = arrays.get("sets", np.empty(0, np.uint8))
 
     def equal(self, wanted: Iterable[Scalar]) -> Bitmap:
         """Documents that have any of ``wanted``, values of this kind."""
@@ -58,7 +61,9 @@ class Column:
 
     def present(self) -> Bitmap:
         """Documents that have any value."""
-        return self._spans([(0, len(self.values))])
+        if self._docs is None:
+            return self._spans([(0, len(self.values))])
+        return _listed([self._docs], self.documents)
 
     def counts(self, documents: Bitmap | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Codes that occur among ``documents`` (None: all), ascending, and how many of these have each."""
@@ -84,18 +89,18 @@ class Column:
         """Documents with a code in any of the half-open ``spans``, which ascend and do not touch."""
         spans = [(low, high) for low, high in spans if low < high]
         pairs = sum(int(self._totals[high]) - int(self._totals[low]) for low, high in spans)
-        listed = sum(int(self._starts[high]) - int(self._starts[low]) for low, high in spans)
-        if listed == pairs and pairs * RARE <= self.documents:
-            found = [self._postings[int(self._starts[low]) : int(self._starts[high])] for low, high in spans]
-            return Bitmap.of_rows(np.concatenate(found).astype(np.int64) if found else [], self.documents)
-        test = self._test(spans)
-        if self._docs is None:
-            return _packed(self._codes, test)
-        flags = np.zeros(self.documents, np.bool_)
-        for start in range(0, len(self._codes), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            flags[self._docs[block][test(self._codes[block])]] = True
-        return Bitmap.of_flags(flags)
+        postings = [self._postings[int(self._starts[low]) : int(self._starts[high])] for low, high in spans]
+        if self._docs is None and (pairs > sum(map(len, postings)) or pairs * RARE > self.documents):
+            return _packed(self._codes, self._test(spans))
+        found = _listed(postings, self.documents)
+        for low, high in spans:
+            for place in range(*np.searchsorted(self._frequent, (low, high)).tolist()):
+                found |= self._set(place)
+        return found
+
+    def _set(self, place: int) -> Bitmap:
+        size = len(self._sets) // len(self._frequent)
+        return Bitmap(self._sets[place * size : (place + 1) * size], self.documents)
 
     def _test(self, spans: Sequence[tuple[int, int]]) -> Callable[[Codes], NDArray[np.bool_]]:
         """What tells for an array of codes which of them lie in ``spans``."""
@@ -114,6 +119,16 @@ class Column:
             return found
 
         return test
+
+
+def _listed(docs: Sequence[Codes], documents: int) -> Bitmap:
+    """The documents in any of ``docs``."""
+    if sum(map(len, docs)) * RARE <= documents:
+        return Bitmap.of_rows(np.concatenate(docs).astype(np.int64) if docs else [], documents)
+    flags = np.zeros(documents, np.bool_)
+    for each in docs:
+        flags[each] = True
+    return Bitmap.of_flags(flags)
 
 
 def _packed(codes: Codes, test: Callable[[Codes], NDArray[np.bool_]]) -> Bitmap:

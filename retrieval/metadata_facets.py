@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retrieval.metadata_values import Kind, Scalar, date_text
 
-_ENOUGH = 10_000
+_ENOUGH = 1000
 """So many values of each part are looked at, at most, to find those that are most frequent over all parts."""
 
 
@@ -26,11 +26,12 @@ class KindCounts:
     find: Callable[[Scalar], int | None]
 
     def top(self, n: int) -> tuple[list[tuple[Scalar, int]], int]:
-        """The ``n > 0`` values with the highest counts, ties at will, and a count that none left out exceeds."""
+        """The ``n > 0`` values with the highest counts, ties by code, and a count that no value left out exceeds."""
         places, left = np.arange(len(self.counts)), 0
         if n < len(places):
-            places = np.argpartition(self.counts, len(places) - n)[-n:]
-            left = int(self.counts[places].min())
+            left = int(np.partition(self.counts, len(places) - n)[len(places) - n])
+            above = np.flatnonzero(self.counts > left)
+            places = np.concatenate([above, np.flatnonzero(self.counts == left)[: n - len(above)]])
         return [(self.value(int(self.codes[place])), int(self.counts[place])) for place in places], left
 
     def of(self, value: Scalar) -> int:
@@ -59,7 +60,7 @@ class FacetCounts:
 def merged_facets(parts: Sequence[Mapping[str, FacetCounts]], limit: int) -> dict[str, list[tuple[Scalar, int]]]:
     """For each key its ``limit`` most frequent values over all parts, most first, equal ones by kind and value.
 
-    Each count is exact. The choice of values is exact too unless more than 10,000 values of a part are as frequent
+    Each count is exact. The choice of values is exact too unless more than 1,000 values of a part are as frequent
     as those chosen. Dates are written in UTC. A key without values has an empty list.
     """
     keys = dict.fromkeys(key for part in parts for key in part)
@@ -75,7 +76,12 @@ def _most(parts: Sequence[FacetCounts], limit: int) -> list[tuple[Scalar, int]]:
         totals = [(value, sum(part.of(value) for part in parts)) for value in values]
         totals.sort(key=lambda pair: (-pair[1], pair[0]))
         left = sum(each for _, each in shown)
-        if not left or depth >= _ENOUGH or (len(totals) >= limit > 0 and totals[limit - 1][1] > left):
+        if (
+            not left
+            or len(parts) == 1
+            or depth >= _ENOUGH
+            or (len(totals) >= limit > 0 and totals[limit - 1][1] > left)
+        ):
             return [(_said(*value), count) for value, count in totals[:limit]]
         depth = min(depth * 8, _ENOUGH)
 

@@ -13,10 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from retrieval.bitmap import Bitmap
 from retrieval.metadata_columns import RARE
 from retrieval.metadata_values import DATE, Kind, instant
 
 UInt32s = NDArray[np.uint32]
+
+_USUAL = (
+    ("[12][0-9]{3}-[0-9]{2}-[0-9]{2}", None),
+    ("[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]{1,6})?Z", "UTC"),
+)
+"""Dates that Arrow reads as ``instant`` does and ten times as fast, and the zone that it has to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,12 @@ class Spill:
             codes[done : done + run.docs.count] = code_of[first : first + run.distinct][self._read(run.codes)]
             done, first = done + run.docs.count, first + run.distinct
         arrays = dict(zip(("values", "offsets"), reversed(_to_numpy(values)), strict=False))
-        return (
-            arrays | _by_value(docs, codes, len(values), documents) | _by_document(docs, codes, len(values), documents)
-        )
+        if 2 * pairs < documents or (docs[1:] == docs[:-1]).any():
+            # lists, or a key that few have: a code for each document would waste space or not say enough
+            return arrays | {"docs": docs, "codes": codes} | _by_value(docs, codes, len(values), documents, sets=True)
+        each = np.full(documents, len(values), codes.dtype)
+        each[docs] = codes
+        return arrays | {"codes": each} | _by_value(docs, codes, len(values), documents, sets=False)
 
     def close(self) -> None:
         self._file.close()
@@ -104,30 +114,33 @@ def numbered(values: pa.Array) -> tuple[pa.Array, UInt32s]:
 def dates_among(texts: pa.Array, docs: UInt32s) -> tuple[UInt32s, pa.Array]:
     """Those of ``docs`` whose text is a full date, and its instant. Each distinct text is read once."""
     encoded = texts.dictionary_encode()
-    likely = np.flatnonzero(
-        pc.match_substring_regex(encoded.dictionary, f"^(?:{DATE})$").to_numpy(zero_copy_only=False)
-    )
     when, valid = np.zeros(len(encoded.dictionary), np.int64), np.zeros(len(encoded.dictionary), np.bool_)
-    for place, text in zip(likely.tolist(), encoded.dictionary.take(pa.array(likely)).to_pylist(), strict=True):
-        read = instant(text)
-        if read is not None:
-            when[place], valid[place] = read, True
+    likely = _matching(encoded.dictionary, DATE)
+    if likely.any():
+        for pattern, zone in _USUAL:
+            usual = likely & _matching(encoded.dictionary, pattern)
+            try:
+                read = encoded.dictionary.filter(pa.array(usual)).cast(pa.timestamp("us", zone)).cast(pa.int64())
+            except pa.ArrowInvalid:  # one of them is no date, such as 30 February
+                continue
+            when[usual], valid[usual] = read.to_numpy(), True
+        for place in np.flatnonzero(likely & ~valid).tolist():
+            one = instant(encoded.dictionary[place].as_py())
+            when[place], valid[place] = one or 0, one is not None
     codes = encoded.indices.to_numpy()
     dated = valid[codes]
     return docs[dated], pa.array(when[codes[dated]])
 
 
-def _by_document(docs: UInt32s, codes: NDArray[Any], distinct: int, documents: int) -> dict[str, NDArray[Any]]:
-    """A code for each document, where most have one and none has two; else pairs."""
-    if 2 * len(docs) < documents or (docs[1:] == docs[:-1]).any():
-        return {"docs": docs, "codes": codes}
-    each = np.full(documents, distinct, codes.dtype)
-    each[docs] = codes
-    return {"codes": each}
+def _matching(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = pc.match_substring_regex(texts, f"^(?:{pattern})$").to_numpy(zero_copy_only=False)
+    return found
 
 
-def _by_value(docs: UInt32s, codes: NDArray[Any], distinct: int, documents: int) -> dict[str, NDArray[Any]]:
-    """Counts, and the documents of values that are rare enough to be read that way."""
+def _by_value(
+    docs: UInt32s, codes: NDArray[Any], distinct: int, documents: int, *, sets: bool
+) -> dict[str, NDArray[Any]]:
+    """Counts, the documents of rare values one after another, and with ``sets`` those of the others as bits."""
     counts = np.bincount(codes, minlength=distinct)
     totals = np.concatenate(([0], np.cumsum(counts))).astype(np.min_scalar_type(len(docs)))
     rare = counts * RARE <= documents
@@ -135,7 +148,13 @@ def _by_value(docs: UInt32s, codes: NDArray[Any], distinct: int, documents: int)
         return {"totals": totals, "postings": docs[_stable_order(codes)]}
     starts = np.concatenate(([0], np.cumsum(np.where(rare, counts, 0)))).astype(totals.dtype)
     listed = rare[codes]
-    return {"totals": totals, "starts": starts, "postings": docs[listed][_stable_order(codes[listed])]}
+    arrays = {"totals": totals, "starts": starts, "postings": docs[listed][_stable_order(codes[listed])]}
+    if sets:
+        frequent = np.flatnonzero(~rare)
+        by_code = np.split(docs[~listed][_stable_order(codes[~listed])], np.cumsum(counts[frequent])[:-1])
+        arrays["frequent"] = frequent
+        arrays["sets"] = np.concatenate([Bitmap.of_rows(each.astype(np.int64), documents).bits for each in by_code])
+    return arrays
 
 
 def _stable_order(codes: NDArray[Any]) -> NDArray[np.int64]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +30,7 @@ Parts = dict[Kind, list[tuple[UInt32s, pa.Array]]]
 class MetadataWriter:
     """Streams documents in order into ``columns.bin`` and its directory ``columns.json``.
 
-    Documents are collected by blocks of 65,536; a block's values are numbered and spilled beside the columns.
+    Documents are collected by blocks of ``block``; a block's values are numbered and spilled beside the columns.
     ``close`` numbers them anew over all blocks, one column at a time: it holds some 30 bytes for each value of the
     largest column and 100 for each distinct one. Not thread-safe.
 
@@ -36,36 +38,31 @@ class MetadataWriter:
     declaration, both where nothing is declared. They may be added to later, not changed.
     """
 
-    def __init__(self, folder: Path, fields: Fields) -> None:
+    def __init__(self, folder: Path, fields: Fields, *, block: int = _BLOCK) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._fields = fields
+        self._size = block
         self._documents = 0
-        self._block: dict[str | None, tuple[list[int], list[Any]]] = {}
-        """By key (None: access lists) documents and the values they bring."""
+        self._block: list[Metadata] = []
+        self._lists: tuple[list[int], list[Sequence[str]]] = ([], [])
+        """Documents of the block that have an access list, and the lists."""
         self._runs: dict[tuple[str | None, Kind], list[Run]] = {}
         self._spill = Spill(folder)
 
     def add(self, metadata: Metadata, acl: Sequence[str]) -> None:
         """The next document. What filters do not see (``metadata_values.typed``) is left out.
 
-        Raises InvalidRequest for an access list with a principal that is not Unicode text, OSError when there is
-        no space.
+        ``metadata`` is kept for a while and must not be changed. Raises InvalidRequest for a principal that is not
+        Unicode text, OSError when there is no space.
         """
-        document, block = self._documents, self._block
-        for key, value in metadata.items():
-            column = block.get(key)
-            if column is None:
-                column = block[key] = ([], [])
-            column[0].append(document)
-            column[1].append(value)
         if acl:
             check_acl(acl)
-            docs, values = block.setdefault(None, ([], []))
-            docs.append(document)
-            values.append(acl if isinstance(acl, list | tuple) else tuple(acl))
-        self._documents = document + 1
-        if self._documents % _BLOCK == 0:
+            self._lists[0].append(self._documents)
+            self._lists[1].append(tuple(acl))
+        self._block.append(metadata)
+        self._documents += 1
+        if len(self._block) == self._size:
             self._flush()
 
     def close(self) -> None:
@@ -89,10 +86,15 @@ class MetadataWriter:
         self._spill.close()
 
     def _flush(self) -> None:
-        block, self._block = self._block, {}
-        for key, (docs, values) in block.items():
+        first = self._documents - len(self._block)
+        columns: dict[str | None, tuple[UInt32s, Sequence[Any]]] = {
+            key: (docs + np.uint32(first), values) for key, (docs, values) in _transposed(self._block).items()
+        }
+        columns[None] = np.array(self._lists[0], np.uint32), self._lists[1]
+        self._block, self._lists = [], ([], [])
+        for key, (docs, values) in columns.items():
             parts: Parts = {}
-            _split(np.array(docs, np.uint32), values, parts)
+            _split(docs, values, parts)
             for kind, found in parts.items():
                 self._put(key, kind, *_in_order(found))
 
@@ -104,6 +106,24 @@ class MetadataWriter:
                 self._runs.setdefault((key, "date"), []).append(self._spill.put(dated, instants))
         if kind != "string" or declared != "date":
             self._runs.setdefault((key, kind), []).append(self._spill.put(docs, values))
+
+
+def _transposed(block: Sequence[Metadata]) -> dict[str, tuple[UInt32s, Sequence[Any]]]:
+    """By key the places in ``block`` that have it and their values. Keys that all have are read out at once."""
+    found: dict[str, tuple[UInt32s, Sequence[Any]]] = {}
+    some: dict[str, tuple[list[int], list[Any]]] = {}
+    for key, count in Counter(chain.from_iterable(block)).items():
+        if count == len(block):
+            found[key] = np.arange(len(block), dtype=np.uint32), list(map(itemgetter(key), block))
+        else:
+            some[key] = [], []
+    if some:
+        for place, metadata in enumerate(block):
+            for key in metadata:
+                if key in some:
+                    some[key][0].append(place)
+                    some[key][1].append(metadata[key])
+    return found | {key: (np.array(places, np.uint32), values) for key, (places, values) in some.items()}
 
 
 def _split(docs: UInt32s, values: Sequence[Any], parts: Parts, *, listed: bool = False) -> None:

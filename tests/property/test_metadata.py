@@ -26,8 +26,8 @@ _SCOPES = st.builds(
 )
 
 
-def sealed(folder: str, stored: Stored) -> MetadataColumns:
-    writer = MetadataWriter(Path(folder), FIELDS)
+def sealed(folder: str, stored: Stored, block: int = 3) -> MetadataColumns:
+    writer = MetadataWriter(Path(folder), FIELDS, block=block)
     for metadata, acl in stored:
         writer.add(metadata, acl)
     writer.close()
@@ -92,7 +92,7 @@ def test_rare_values_and_frequent_ones_are_found_alike(stored: Stored, filter: F
     """What only the first document has is rare enough to be read from postings, the rest is not."""
     with tempfile.TemporaryDirectory() as folder:
         many = [*stored[:1], *(stored[1:5] or [({}, ())]) * copies]
-        columns = sealed(folder, many)
+        columns = sealed(folder, many, block=100)
         assert rows(columns.admitted(Scope(filter)), len(many)) == expected(Scope(filter), many)
 
 
