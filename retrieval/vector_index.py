@@ -83,6 +83,10 @@ def open_index(folder: Path) -> VectorIndex:
         codes = store if isinstance(store, Codes) else open_store(folder, "i8", meta.count, meta.dimension)
         assert isinstance(codes, Codes)
         return Flat(meta.spec, codes, store)
+    if spec.family == "Graph":
+        from retrieval.graph import open_cell_graph
+
+        return open_cell_graph(folder, meta, store)
     if spec.family == "HNSW":
         from retrieval.vector_graph import open_graph
 

@@ -81,11 +81,10 @@ class Planner:
     def __init__(self, store: Store, lists: Lists, probes: int, *, scored_below: int = SCORED_BELOW) -> None:
         self._store, self._lists, self._scan = store, lists, ListScan(store, lists, probes)
         self._scored_below = scored_below
-        self._admitted = PerBitmap(self._admit)
+        self._admitted: PerBitmap[Admitted] = PerBitmap(self._admit)
 
     def share(self, allowed: Bitmap) -> float:
-        count: int = self._admitted(allowed).count
-        return count / max(1, self._store.count)
+        return self._admitted(allowed).count / max(1, self._store.count)
 
     def search(self, vector: NDArray[np.float32], depth: int, allowed: Bitmap) -> Hits | None:
         """None when so much is allowed that the index itself does better."""

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from retrieval.errors import InvalidRequest
 
-Family = Literal["Flat", "HNSW", "IVF"]
+Family = Literal["Flat", "HNSW", "Graph", "IVF"]
 Refine = Literal["", "SQ8", "SQfp16"]
 
 FLAT_BELOW = 20_000
@@ -24,12 +24,12 @@ SMALLEST_GRAPH = 256
 """Below this many vectors there is nothing to train or to link."""
 
 _GRAMMAR = re.compile(
-    r"(?:Flat|HNSW(?P<links>[2-9]|[1-9][0-9])(?P<sq>,SQ8)?|IVF(?P<lists>[1-9][0-9]{0,5}),"
+    r"(?:Flat|HNSW(?P<links>[2-9]|[1-9][0-9])(?P<sq>,SQ8)?|Graph(?P<degree>[4-9]|[1-9][0-9]),SQ8|IVF(?P<lists>[1-9][0-9]{0,5}),"
     r"(?P<codec>PQ(?P<parts>[1-9][0-9]{0,3})x4fsr?|RaBitQ(?:fs)?))(?:,Refine\((?P<refine>SQ8|SQfp16)\))?"
 )
 _KNOWN = (
-    "auto, Flat, HNSW<links>, HNSW<links>,SQ8, IVF<lists>,PQ<parts>x4fs, IVF<lists>,PQ<parts>x4fsr, IVF<lists>,RaBitQ "
-    "or IVF<lists>,RaBitQfs, each but auto with ,Refine(SQ8) or ,Refine(SQfp16) behind it if wanted, such as "
+    "auto, Flat, HNSW<links>, HNSW<links>,SQ8, Graph<links>,SQ8, IVF<lists>,PQ<parts>x4fs, IVF<lists>,PQ<parts>x4fsr, "
+    "IVF<lists>,RaBitQ or IVF<lists>,RaBitQfs, each but auto with ,Refine(SQ8) or ,Refine(SQfp16) behind it if wanted, such as "
     "IVF4096,PQ96x4fsr,Refine(SQ8)"
 )
 
@@ -40,7 +40,7 @@ class Spec:
 
     family: Family
     links: int = 0
-    """HNSW: neighbours of a node above the ground level, which has twice as many."""
+    """HNSW: neighbours of a node above the ground level, which has twice as many. Graph: neighbours of a node."""
     lists: int = 0
     """IVF: how many lists."""
     codec: str = ""
@@ -56,7 +56,7 @@ class Spec:
         return self.refine or ("SQ8" if self.codec == "SQ8" else "SQfp16")
 
     def __str__(self) -> str:
-        head = {"Flat": "Flat", "HNSW": f"HNSW{self.links}", "IVF": f"IVF{self.lists}"}[self.family]
+        head = {"Flat": "Flat", "IVF": f"IVF{self.lists}"}.get(self.family, f"{self.family}{self.links}")
         return ",".join(filter(None, (head, self.codec, f"Refine({self.refine})" if self.refine else "")))
 
 
@@ -73,10 +73,11 @@ def parse_spec(text: str) -> Spec:
     found = _GRAMMAR.fullmatch(text)
     if found is None:
         raise InvalidRequest(f"unknown vector index {text!r}: use {_KNOWN}")
-    links, sq, lists, codec, parts = found.group("links", "sq", "lists", "codec", "parts")
+    links, sq, degree, lists, codec, parts = found.group("links", "sq", "degree", "lists", "codec", "parts")
     refine = cast(Refine, found["refine"] or "")
-    family: Family = "HNSW" if links else "IVF" if lists else "Flat"
-    return Spec(family, int(links or 0), int(lists or 0), codec or ("SQ8" if sq else ""), int(parts or 0), refine)
+    family: Family = "HNSW" if links else "Graph" if degree else "IVF" if lists else "Flat"
+    codec = codec or ("SQ8" if sq or degree else "")
+    return Spec(family, int(links or degree or 0), int(lists or 0), codec, int(parts or 0), refine)
 
 
 def resolve(
@@ -105,13 +106,15 @@ def resolve(
 
 def smallest(spec: Spec) -> int:
     """How many vectors an index of that spec needs at least."""
-    return {"Flat": 0, "HNSW": SMALLEST_GRAPH, "IVF": max(SMALLEST_GRAPH, TRAINING_PER_LIST * spec.lists)}[spec.family]
+    return 0 if spec.family == "Flat" else max(SMALLEST_GRAPH, TRAINING_PER_LIST * spec.lists)
 
 
 def own_bytes(spec: Spec, passages: int, dimension: int) -> int:
     """About how much memory of its own an open index takes, without what is mapped."""
     if spec.family == "Flat":
         return 0
+    if spec.family == "Graph":
+        return passages * (dimension + 4 + 4 * spec.links + 4)
     if spec.family == "HNSW":
         vector = dimension + 4 if spec.codec else 4 * dimension
         return passages * (vector + 8 * spec.links + 16)
@@ -130,7 +133,7 @@ def lists_for(passages: int) -> int:
 def _choose(passages: int, dimension: int, memory_bytes: int | None, recall: float) -> Choice:
     if passages < FLAT_BELOW:
         return Choice("Flat", f"{passages:,} passages are scanned exactly faster than any index is searched")
-    graph = Spec("HNSW", links=32, codec="SQ8", refine="SQfp16")
+    graph = Spec("Graph", links=32, codec="SQ8", refine="SQfp16")
     needed = own_bytes(graph, passages, dimension)
     fits = memory_bytes is None or needed <= memory_bytes
     if passages < GRAPH_BELOW and fits:

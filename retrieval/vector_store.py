@@ -24,6 +24,8 @@ class Halves:
     """float16 ``[n, d]``: a unit vector's numbers to 11 bits."""
 
     kind: Kind = "f16"
+    count: int
+    dimension: int
 
     def __init__(self, halves: NDArray[np.float16]) -> None:
         self.halves = halves
@@ -46,6 +48,8 @@ class Codes:
     """int8 ``[n, d]`` and a float32 scale a row: half the size of halves, and scanned several times as fast."""
 
     kind: Kind = "i8"
+    count: int
+    dimension: int
 
     def __init__(self, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> None:
         self.codes, self.scales = codes, scales

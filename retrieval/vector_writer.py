@@ -9,7 +9,7 @@ from retrieval.types import Vectors
 from retrieval.vector_index import META, Meta, read_meta, store_kind, write_meta
 from retrieval.vector_spec import Spec, parse_spec, smallest
 from retrieval.vector_steps import Progress, Steps, forget, read_state
-from retrieval.vector_store import StoreWriter, open_store, remove_store
+from retrieval.vector_store import Codes, StoreWriter, open_store, remove_store
 
 _BLOCK = 65_536
 
@@ -80,6 +80,8 @@ class VectorWriter:
         write_meta(self._folder, Meta(spec, self.count, self._dimension, effort))
         if self._store.kind == "f16" and store_kind(wanted) == "i8":
             remove_store(self._folder, "f16")
+        if wanted.family == "Graph" and store_kind(wanted) == "f16":  # it has bytes of its own, in another order
+            remove_store(self._folder, "i8")
         forget(self._folder)
 
     def _build(self, spec: Spec, threads: int, recall: float, steps: Steps) -> dict[str, int]:
@@ -87,6 +89,12 @@ class VectorWriter:
         if spec.family == "Flat":
             return {}
         store = open_store(self._folder, store_kind(spec), self.count, self._dimension)
+        if spec.family == "Graph":
+            from retrieval.graph import build_cell_graph
+
+            codes = open_store(self._folder, "i8", self.count, self._dimension)
+            assert isinstance(codes, Codes)
+            return build_cell_graph(self._folder, spec, codes, threads, steps, recall)
         if spec.family == "HNSW":
             from retrieval.vector_graph import build_graph
 

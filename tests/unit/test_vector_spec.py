@@ -16,6 +16,8 @@ from retrieval.vector_spec import FLAT_BELOW, GRAPH_BELOW, lists_for, own_bytes,
         "HNSW32",
         "HNSW32,SQ8",
         "HNSW16,SQ8,Refine(SQfp16)",
+        "Graph32,SQ8",
+        "Graph24,SQ8,Refine(SQfp16)",
         "IVF4096,PQ96x4fs",
         "IVF4096,PQ96x4fsr,Refine(SQ8)",
         "IVF16384,RaBitQ",
@@ -44,7 +46,7 @@ def test_parts_must_divide_the_dimension() -> None:
 def test_auto_scans_few_builds_a_graph_for_many_and_lists_for_very_many() -> None:
     few, many, most = (resolve("auto", count, 384) for count in (FLAT_BELOW - 1, FLAT_BELOW, GRAPH_BELOW))
     assert few.spec == "Flat"
-    assert many.spec == "HNSW32,SQ8,Refine(SQfp16)"
+    assert many.spec == "Graph32,SQ8,Refine(SQfp16)"
     assert most.spec == "IVF8192,PQ96x4fsr,Refine(SQ8)"
     assert "19,999 passages" in few.why
     assert "too many" in most.why
@@ -66,7 +68,7 @@ def test_lists_that_cannot_be_filled_give_way_to_what_suits_the_size() -> None:
     assert choice.spec == "Flat,Refine(SQ8)", "what is kept as bytes stays so"
     assert "9,000 passages are too few for IVF16384" in choice.why
     assert resolve("HNSW32", 10, 384).spec == "Flat"
-    assert resolve("IVF16384,RaBitQfs,Refine(SQfp16)", 90_000, 384).spec == "HNSW32,SQ8,Refine(SQfp16)"
+    assert resolve("IVF16384,RaBitQfs,Refine(SQfp16)", 90_000, 384).spec == "Graph32,SQ8,Refine(SQfp16)"
 
 
 @pytest.mark.parametrize("spec", ["auto", "Flat", "HNSW32", "HNSW32,SQ8", "IVF64,PQ96x4fs", "IVF64,RaBitQ,Refine(SQ8)"])
