@@ -122,6 +122,7 @@ class Collection:
         """End the live block; what is there then. The caller holds the ``log_lock``."""
         with self._guard:
             self._follow()
+            self.taken_up()
             self.freeze()
             return self._current
 

@@ -114,7 +114,7 @@ def compact(collection: Collection) -> bool:
     with _alone(collection):
         with collection.appending():
             collection.freeze()
-            snapshot = collection.snapshot()
+            snapshot = collection.taken_up()
         whole = len(snapshot.views) == 1 and not snapshot.blocks and not snapshot.segments[0].dead
         if not snapshot.views or whole:
             return False
@@ -157,7 +157,7 @@ def carry_out(collection: Collection, work: Work) -> bool:
     else:
         segment = None
     with collection.appending():
-        now = collection.snapshot()
+        now = collection.taken_up()  # what another process merged since is still being opened beside the searches
         placed = _placed(now, work, segment)
         if placed is None:
             if segment is not None:

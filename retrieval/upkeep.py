@@ -38,7 +38,7 @@ def rollback(collection: Collection) -> CollectionInfo:
     Changes since then are left behind. Raises Conflict when that state is not kept.
     """
     with collection.appending():
-        snapshot = collection.snapshot()
+        snapshot = collection.taken_up()
         layout, now = collection.layout, snapshot.manifest
         earlier = [number for number in layout.numbers() if number < now.number]
         manifests = [read_manifest(layout.manifest(number)) for number in earlier]
@@ -147,7 +147,7 @@ def snapshot_to(collection: Collection, folder: Path, say: Say = quiet) -> Path:
     try:
         with collection.appending():
             collection.freeze()
-            snapshot = collection.snapshot()
+            snapshot = collection.taken_up()
             layout, number = collection.layout, snapshot.manifest.number
             (aside / "generations").mkdir()
             for path in layout.generations.glob(f"{number:06}.*"):

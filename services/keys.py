@@ -22,7 +22,7 @@ FILE_NAME = "keys.json"
 PUBLIC = "public"
 """The principal that every caller has."""
 
-PRINCIPAL = r"[^\s,\x00-\x1f\x7f]{1,128}"
+PRINCIPAL = r"[^\x00-\x20\x7f-\xa0,]{1,128}"
 """What a principal looks like: ``group:eng``, ``user:ada@example.org``."""
 
 _FORMAT = 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from retrieval.changes import MAX_ID_BYTES, Outcome
@@ -176,6 +176,3 @@ CODES = {404: "document_not_found", 409: "conflict", 422: "invalid_request"}
 
 def _problem(code: str, item: Item, reason: str) -> dict[str, Any]:
     return {"type": f"/problems/{code}", "code": code, "line": item.line, "detail": f"line {item.line}: {reason}"}
-
-
-DOCUMENT_ID: TypeAdapter[str] = TypeAdapter(DocumentId)

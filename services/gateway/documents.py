@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +16,7 @@ from retrieval.errors import CollectionNotFound, Conflict, DocumentNotFound, Inv
 from services.auth import AnyCaller, Writer
 from services.examples import BULK
 from services.frame import wire_response
-from services.gateway.bulk import DOCUMENT_ID, read_bulk, told
+from services.gateway.bulk import DocumentId, read_bulk, told
 from services.gateway.names import Name
 from services.http import PROBLEM_RESPONSES
 from services.ports import NewCollection, Put, RecallPort, Remove, Written
@@ -85,20 +84,20 @@ def _one(api: APIRouter, recall: RecallPort) -> None:
     )
     async def put(
         collection: Name,
-        document_id: str,
+        document_id: DocumentId,
         body: DocumentBody,
         _: Writer,
         version: GivenVersion = 0,
         if_version: IfVersion = None,
     ) -> Response:
-        change = body.put(_checked(document_id), version, if_version)
+        change = body.put(document_id, version, if_version)
         return _written(await stored(recall, collection, [change]))
 
     @api.delete(path, summary="Remove one document", response_model=DocumentWritten)
     async def delete(
-        collection: Name, document_id: str, _: Writer, version: GivenVersion = 0, if_version: IfVersion = None
+        collection: Name, document_id: DocumentId, _: Writer, version: GivenVersion = 0, if_version: IfVersion = None
     ) -> Response:
-        return _written(await stored(recall, collection, [Remove(_checked(document_id), version, if_version)]))
+        return _written(await stored(recall, collection, [Remove(document_id, version, if_version)]))
 
 
 async def stored(recall: RecallPort, collection: str, changes: Sequence[Put | Remove]) -> Written:
@@ -110,13 +109,6 @@ async def stored(recall: RecallPort, collection: str, changes: Sequence[Put | Re
             raise
     await recall.create(collection, NewCollection())
     return await recall.write(collection, changes)
-
-
-def _checked(document_id: str) -> str:
-    try:
-        return DOCUMENT_ID.validate_python(document_id)
-    except ValidationError as error:
-        raise InvalidRequest(f"the document's id: {error.errors()[0]['msg']}") from error
 
 
 def _written(written: Written) -> Response:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, telling the limits that this very server is set to."""
+"""The OpenAPI document, telling the limits that this very server is set to, and how a key is shown."""
 
 from __future__ import annotations
 
@@ -7,8 +7,56 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from services.examples import FILTERS
 from services.gateway.search import SearchLimits
 from services.http import PROBLEM_TYPE
+
+KEYS: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, once the server has any"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same"},
+}
+
+
+_VALUE: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "boolean"},
+        {"type": "number", "minimum": -(2**63), "maximum": 2**63 - 1},
+    ]
+}
+
+
+def _comparison(operators: list[str], value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["type", "key", "value"],
+        "additionalProperties": False,
+        "properties": {
+            "type": {"type": "string", "enum": operators},
+            "key": {"type": "string", "minLength": 1},
+            "value": value,
+        },
+    }
+
+
+FILTER: dict[str, Any] = {
+    "description": "A comparison of a metadata key with a value, or `and` or `or` over filters",
+    "examples": [FILTERS],
+    "oneOf": [
+        _comparison(["eq", "ne", "gt", "gte", "lt", "lte"], _VALUE),
+        _comparison(["in", "nin"], {"type": "array", "items": _VALUE}),
+        {
+            "type": "object",
+            "required": ["type", "filters"],
+            "additionalProperties": False,
+            "properties": {
+                "type": {"type": "string", "enum": ["and", "or"]},
+                "filters": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Filter"}},
+            },
+        },
+    ],
+}
+"""What `retrieval.filters` reads; a tree of trees is more than a model's fields can say."""
 
 
 def limited_openapi(app: FastAPI, limits: SearchLimits) -> None:
@@ -20,17 +68,22 @@ def limited_openapi(app: FastAPI, limits: SearchLimits) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes, tags=None
             )
             schemas = schema["components"]["schemas"]
+            schemas["Filter"] = FILTER
             for name in ("SearchRequest", "AnswerRequest"):
                 properties = schemas[name]["properties"]
+                properties["filters"]["anyOf"] = [{"$ref": "#/components/schemas/Filter"}, {"type": "null"}]
                 properties["query"]["maxLength"] = limits.max_query_chars
                 _integer(properties["k"]).update(maximum=limits.max_k)
                 properties["k"]["default"] = limits.default_k
                 properties["collection"]["default"] = limits.default_collection
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
-            for path in schema["paths"].values():
-                for operation in path.values():
+            schema["components"]["securitySchemes"] = KEYS
+            for path, operations in schema["paths"].items():
+                for operation in operations.values():
                     _problems_only(operation["responses"])
+                    if path.startswith("/v1/"):
+                        operation["security"] = [{name: []} for name in KEYS] + [{}]
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -52,6 +52,7 @@ class World:
     seed: int
     documents: dict[str, Document] = field(default_factory=dict)
     done: Counter[str] = field(default_factory=Counter)
+    question: tuple[Rights, dict[str, Any] | None] = (CALLERS[0], None)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -76,7 +77,9 @@ class World:
         await kind(number)
 
     async def ask(self, number: int) -> None:
-        rights, filters = self.chance.choice(CALLERS), self.chance.choice(FILTERS)
+        if self.chance.random() < 0.5:  # the same again, as people do, which the cache may answer
+            self.question = self.chance.choice(CALLERS), self.chance.choice(FILTERS)
+        rights, filters = self.question
         found = await self.searched(rights, filters)
         self.done[found.cache] += 1
         assert shown(found) == self.expected(rights, filters), number
