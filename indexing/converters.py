@@ -13,7 +13,7 @@ from indexing.decoding import binary_kind, decode, text_format
 from indexing.formats.ocr import Recognise
 from retrieval.errors import InvalidRequest, SourceUnreadable
 
-CONVERTERS_VERSION = "1"
+CONVERTERS_VERSION = "2"
 """Changes whenever some file would be converted differently; unfinished builds of another version start over."""
 
 Format = Literal["plain", "markdown", "rst", "html", "pdf", "docx"]
@@ -96,6 +96,7 @@ def convert_file(
 
 def convert_text(text: str, forced: Forced | None = None) -> Converted:
     """Convert a text that came in a row; its markup is told by content unless ``forced``."""
+    text = text.removeprefix("\ufeff")  # left over from a file that the row was made of
     # A heading, a fence or a directive needs a line to itself; one line can only be HTML.
     told = forced or (text_format(text) if "\n" in text or text.lstrip().startswith("<") else "plain")
     if told == "markdown" and forced is None:

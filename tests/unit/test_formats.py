@@ -302,6 +302,11 @@ def test_a_text_in_a_row_keeps_to_plain_unless_its_markup_is_plain_to_see() -> N
     assert convert_text("<p>a</p><p>b</p><p>c</p>").text == "a\n\nb\n\nc"
 
 
+def test_a_byte_order_mark_left_in_a_row_does_not_hide_its_front_matter() -> None:
+    document = convert_text("\ufeff---\ntitle: 配额\n---\n\nOne pod.\n")
+    assert (document.title, document.text) == ("配额", "One pod.")
+
+
 def test_comments_in_code_that_lost_its_fences_are_no_headings_of_a_guessed_text() -> None:
     text = "# Guide\n\nRun this:\n\nset_up()\n# then tidy up\ntidy()\n\n## Next\nMore.\n\n```\nx\n# y\n```\n"
     document = convert_text(text)
