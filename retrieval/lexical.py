@@ -15,7 +15,7 @@ from retrieval.bitmap import Bitmap
 from retrieval.errors import IndexUnreadable
 from retrieval.filters import EVERYTHING, Fields, Scope
 from retrieval.lexical_live import LiveLexical
-from retrieval.lexical_part import LENGTHS_FILE
+from retrieval.lexical_part import COLUMNS_FILE, LENGTHS_FILE
 from retrieval.lexical_query import (
     MAX_EXPANSIONS,
     LexicalQuery,
@@ -25,15 +25,15 @@ from retrieval.lexical_query import (
     scored_terms,
 )
 from retrieval.lexical_scoring import BODY, FIELDS, Statistics, inverse_frequency
-from retrieval.lexical_tags import AnyTag, Between, Every, Inside, inside
-from retrieval.lexical_writer import COLUMNS_FILE, LexicalWriter
+from retrieval.lexical_tags import AnyTag, Between, Column, Every, Inside, inside
+from retrieval.lexical_writer import LexicalWriter
 from retrieval.types import Hits, Rows
 
 __all__ = ["FIELDS", "Lexical", "LexicalQuery", "LexicalWriter", "LiveLexical", "Statistics", "parse_query"]
 
-_FEW_ROWS: Final = 300
-"""Up to here the index is told the very rows: each costs it some ten microseconds."""
-_WIDE: Final = 0.2
+_VERY_FEW, _FEW = 30, 3000
+"""So many admitted rows are named to the index one by one, each some 20 microseconds: always, and when else is slow."""
+_WIDE: Final = 0.1
 """From this share of admitted passages on, searching wide and checking is faster than applying the filter inside."""
 _REMEMBERED: Final = 1 << 16
 
@@ -54,9 +54,10 @@ class Lexical:
             index = _opened(folder) if os.access(folder, os.W_OK) else _opened_through_links(folder)
             self._searcher = index.searcher()
             self._lengths: dict[str, int] = json.loads((folder / LENGTHS_FILE).read_text())
-            self._columns: dict[str, str] = json.loads((folder / COLUMNS_FILE).read_text())
+            columns = json.loads((folder / COLUMNS_FILE).read_text())
         except (ValueError, OSError) as error:
             raise IndexUnreadable(f"{folder} cannot be read ({error}): build the collection again") from error
+        self._columns = {key: Column(*stored) for key, stored in columns.items()}
         self.passages: int = self._searcher.num_docs
         self._schema = index.schema
         self._query: Any = tantivy.Query
@@ -95,29 +96,41 @@ class Lexical:
             return Hits.empty()
         if allowed is None or admitted == self.passages:
             return _ranked(*self._best(matching, depth), depth)
-        limit = depth
-        if admitted <= _FEW_ROWS:
-            rows = self._query.term_set_query(self._schema, "row", allowed.rows().tolist())
-            matching = self._restricted(matching, rows)
-        else:
-            condition = inside(scope, self._columns, self._fields) if admitted < _WIDE * self.passages else None
-            if condition is not None:
-                matching = self._restricted(matching, self._condition(condition))
-            else:
-                limit = int(depth * self.passages / admitted * 1.5) + 10
-        return self._checked(matching, depth, limit, allowed)
+        return self._filtered(matching, depth, allowed, admitted, scope)
 
-    def _checked(self, matching: Any, depth: int, limit: int, allowed: Bitmap) -> Hits:
-        """Search wider and wider until ``depth`` admitted rows are found or there is nothing more."""
+    def _filtered(self, matching: Any, depth: int, allowed: Bitmap, admitted: int, scope: Scope) -> Hits:
+        """The planner: a handful of rows are named; many are searched wide and checked; else the index filters.
+
+        Where it cannot, or where it let through too much, the search goes wider and wider until ``depth`` admitted
+        rows are found or there is nothing more; few rows are named then.
+        """
+        if admitted <= _VERY_FEW:
+            return self._named(matching, depth, allowed)
+        condition = inside(scope, self._columns, self._fields) if admitted < _WIDE * self.passages else None
+        if condition is not None:
+            matching = self._restricted(matching, self._condition(condition))
+            limit = depth + depth // 4 + 10  # deleted ones are among them
+        elif admitted <= _FEW:
+            return self._named(matching, depth, allowed)
+        else:
+            limit = int(depth * self.passages / admitted * 1.5) + 10
         while True:
-            rows, scores = self._best(matching, min(limit, self.passages))
-            admitted = allowed.has(rows)
-            if len(rows) < limit or np.count_nonzero(admitted) >= depth:
-                return _ranked(rows[admitted], scores[admitted], depth)
+            rows, scores = self._best(matching, limit)
+            admissible = allowed.has(rows)
+            if len(rows) < limit or np.count_nonzero(admissible) >= depth:
+                return _ranked(rows[admissible], scores[admissible], depth)
+            if admitted <= _FEW:
+                return self._named(matching, depth, allowed)
             limit *= 4
 
+    def _named(self, matching: Any, depth: int, allowed: Bitmap) -> Hits:
+        named = self._query.term_set_query(self._schema, "row", allowed.rows().tolist())
+        rows, scores = self._best(self._restricted(matching, named), depth)
+        admissible = allowed.has(rows)
+        return _ranked(rows[admissible], scores[admissible], depth)
+
     def _best(self, matching: Any, limit: int) -> tuple[Rows, Any]:
-        found = self._searcher.search(matching, limit, count=False).hits
+        found = self._searcher.search(matching, min(limit, self.passages), count=False).hits
         scores = np.array([score for score, _ in found], np.float32)
         return np.array(self._searcher.fast_field_values("row", [where for _, where in found]), np.int64), scores
 

@@ -1,7 +1,7 @@
 """One tantivy index being written: its schema, how a passage becomes a tantivy document, how parts become one index.
 
 Run as ``python -m retrieval.lexical_part FOLDER`` it writes a part in a process of its own: pickled AnalysisSettings
-on stdin, then lists of Entry, an empty list last.
+on stdin, then Blocks, None last.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from retrieval.analysis import Analysis
 from retrieval.lexical_scoring import FIELDS
@@ -20,19 +21,34 @@ from retrieval.lexical_tags import NUMBERS
 LENGTHS_FILE: Final = "lengths.json"
 """Number of terms in each field, which tantivy knows and does not tell."""
 
+Numbers = Mapping[str, Sequence[float]]
+"""By column."""
+
 _HEAP_BYTES = 256_000_000
 """What a part holds in memory before tantivy writes a segment of its own; more makes fewer segments to search."""
 
 
-class Entry(NamedTuple):
-    """A passage on its way into the index; ``text`` with the context it carries, ``tags`` with spaces between."""
+COLUMNS_FILE: Final = "columns.json"
+"""Which metadata key has which column of numbers, and the numbers where they are few."""
 
-    row: int
-    title: str
-    headings: tuple[str, ...]
-    text: str
-    tags: str
-    numbers: Mapping[str, list[float]]
+
+@dataclass(slots=True)
+class Block:
+    """Passages on their way to another process, row after row from ``first``; lists travel faster than objects."""
+
+    first: int
+    titles: list[str] = field(default_factory=list)
+    headings: list[Sequence[str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    numbers: list[Numbers] = field(default_factory=list)
+
+    def add(self, title: str, headings: Sequence[str], text: str, tags: str, numbers: Numbers) -> None:
+        self.titles.append(title)
+        self.headings.append(headings)
+        self.texts.append(text)
+        self.tags.append(tags)
+        self.numbers.append(numbers)
 
 
 def _schema() -> Any:
@@ -63,28 +79,29 @@ class PartWriter:
         self._writer = index.writer(_HEAP_BYTES, 1)
         self._document = tantivy.Document
         self._lengths = dict.fromkeys(FIELDS, 0)
-        self._head: tuple[str, tuple[str, ...]] = ("", ())
+        self._head: tuple[str, Sequence[str]] = ("", ())
         self._head_terms: list[tuple[str, str]] = []
 
-    def add(self, entry: Entry) -> None:
+    def add(self, row: int, title: str, headings: Sequence[str], text: str, tags: str, numbers: Numbers) -> None:
+        """``text`` with the context it carries, ``tags`` with spaces between."""
         document = self._document()
-        document.add_integer("row", entry.row)
-        document.add_text("tags", entry.tags)
-        for column, numbers in entry.numbers.items():
-            for number in numbers:
-                document.add_float(column, number)
-        body = self._joined(entry.text)
-        for name, terms in self._head_of(entry):
+        document.add_integer("row", row)
+        document.add_text("tags", tags)
+        for column, values in numbers.items():
+            for value in values:
+                document.add_float(column, value)
+        body = self._joined(text)
+        for name, terms in self._head_of(title, headings):
             self._add_terms(document, name, terms)
         head = " ".join([terms for _, terms in self._head_terms])
         self._add_terms(document, "body", f"{head} {body}" if head and body else head or body)
         self._writer.add_document(document)
 
-    def _head_of(self, entry: Entry) -> list[tuple[str, str]]:
+    def _head_of(self, title: str, headings: Sequence[str]) -> list[tuple[str, str]]:
         """Terms of title and headings, by field, where there are any; passages that follow each other share them."""
-        if self._head != (entry.title, entry.headings):
-            self._head = entry.title, entry.headings
-            found = (("title", self._joined(entry.title)), ("headings", self._joined("\n".join(entry.headings))))
+        if self._head != (title, headings):
+            self._head = title, headings
+            found = (("title", self._joined(title)), ("headings", self._joined("\n".join(headings))))
             self._head_terms = [(name, terms) for name, terms in found if terms]
         return self._head_terms
 
@@ -131,8 +148,9 @@ def join(parts: list[Path], folder: Path) -> None:
 def _main(folder: Path) -> None:
     writer = PartWriter(folder, Analysis(pickle.load(sys.stdin.buffer)))
     while block := pickle.load(sys.stdin.buffer):
-        for entry in block:
-            writer.add(entry)
+        rows = zip(block.titles, block.headings, block.texts, block.tags, block.numbers, strict=True)
+        for row, passage in enumerate(rows, block.first):
+            writer.add(row, *passage)
     writer.close()
 
 

@@ -19,6 +19,10 @@ from retrieval.types import Metadata
 NUMBERS: Final = tuple(f"n{slot}" for slot in range(8))
 """Columns of doubles that metadata keys share, in the order in which keys with numbers or dates are first met."""
 
+MAX_LISTED, MAX_TAGS = 1024, 64
+"""Numbers of a key are listed by their tags when they are few, and up to so many tags are asked for instead of a
+range: the index finds a tag at once, and for a range it looks through the whole column."""
+
 EVERYBODY: Final = "everybody"
 """The tag of a document without an access list; too short to be a hash."""
 
@@ -54,10 +58,29 @@ Inside = AnyTag | Between | Every | Either
 
 
 @dataclass(slots=True)
+class Column:
+    """Where the numbers and dates of one metadata key are: in a column of doubles, and each as a tag too."""
+
+    name: str
+    tags: dict[str, float] | None = field(default_factory=dict)
+    """Every number there is by its tag; None when they were more than ``MAX_LISTED``."""
+
+    def add(self, number: float, tag: str) -> None:
+        if self.tags is not None:
+            self.tags[tag] = number
+            if len(self.tags) > MAX_LISTED:
+                self.tags = None
+
+
+Columns = dict[str, Column]
+"""By metadata key."""
+
+
+@dataclass(slots=True)
 class Tagger:
     """Turns metadata and access lists into tags and numbers; gives columns to keys as they are met."""
 
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
     _last: tuple[object, object, tuple[str, dict[str, list[float]]]] | None = None
 
     def __call__(self, metadata: Metadata, acl: Sequence[str]) -> tuple[str, dict[str, list[float]]]:
@@ -72,18 +95,19 @@ class Tagger:
                 tags.append(_tag(kind, key, each))
                 number = _instant_tagged(key, each, tags) if kind == "string" else _number(kind, each)
                 if number is not None and (column := self._column(key)):
-                    numbers.setdefault(column, []).append(number)
+                    column.add(number, tags[-1])
+                    numbers.setdefault(column.name, []).append(number)
         found = " ".join(tags), numbers
         self._last = metadata, acl, found
         return found
 
-    def _column(self, key: str) -> str | None:
+    def _column(self, key: str) -> Column | None:
         if key not in self.columns and len(self.columns) < len(NUMBERS):
-            self.columns[key] = NUMBERS[len(self.columns)]
+            self.columns[key] = Column(NUMBERS[len(self.columns)])
         return self.columns.get(key)
 
 
-def inside(scope: Scope, columns: dict[str, str], fields: Fields | None) -> Inside | None:
+def inside(scope: Scope, columns: Columns, fields: Fields | None) -> Inside | None:
     """What of ``scope`` an index with these columns can apply; None when that is nothing.
 
     ``fields`` are the types that the collection declares; without them a bound that looks like a date may mean
@@ -100,7 +124,7 @@ def _every(parts: Iterable[Inside | None]) -> Inside | None:
     return known[0] if len(known) == 1 else Every(known) if known else None
 
 
-def _inside(filter: Filter, columns: dict[str, str], fields: Fields | None) -> Inside | None:
+def _inside(filter: Filter, columns: Columns, fields: Fields | None) -> Inside | None:
     if isinstance(filter, Compare):
         return _leaf(filter, columns, fields)
     parts = [_inside(each, columns, fields) for each in filter.filters]
@@ -109,7 +133,7 @@ def _inside(filter: Filter, columns: dict[str, str], fields: Fields | None) -> I
     return None if None in parts else Either(tuple(part for part in parts if part is not None))
 
 
-def _leaf(leaf: Compare, columns: dict[str, str], fields: Fields | None) -> Inside | None:
+def _leaf(leaf: Compare, columns: Columns, fields: Fields | None) -> Inside | None:
     if leaf.type in ("ne", "nin"):  # what is not tagged so may still be meant
         return None
     values = leaf.value if isinstance(leaf.value, tuple) else (leaf.value,)
@@ -125,7 +149,12 @@ def _leaf(leaf: Compare, columns: dict[str, str], fields: Fields | None) -> Insi
         return None
     if column is None:  # no document has a number or a date there, unless the columns had run out
         return None if len(columns) == len(NUMBERS) else AnyTag(())
-    return Between(column, number, None) if leaf.type in ("gt", "gte") else Between(column, None, number)
+    least, most = (number, None) if leaf.type in ("gt", "gte") else (None, number)
+    if column.tags is not None:
+        tags = [tag for tag, each in column.tags.items() if (each >= number if most is None else each <= number)]
+        if len(tags) <= MAX_TAGS:
+            return AnyTag(tuple(tags))
+    return Between(column.name, least, most)
 
 
 def _tags_of(key: str, value: Scalar) -> list[str]:

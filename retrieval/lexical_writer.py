@@ -10,15 +10,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final
 
 from retrieval.analysis import Analysis, default_analysis
-from retrieval.lexical_part import Entry, PartWriter, join
+from retrieval.lexical_part import COLUMNS_FILE, Block, PartWriter, join
 from retrieval.lexical_tags import Tagger
 from retrieval.types import Metadata
-
-COLUMNS_FILE: Final = "columns.json"
-"""Which metadata key has which column of numbers."""
 
 _BLOCK = 2000
 _NOTHING: Metadata = MappingProxyType({})
@@ -36,7 +32,7 @@ class LexicalWriter:
         self._folder = folder
         self._tagger = Tagger()
         self._rows = 0
-        self._block: list[Entry] = []
+        self._block = Block(0)
         self._part: PartWriter | None = None
         self._workers: list[_Worker] = []
         if workers > 1:
@@ -50,13 +46,12 @@ class LexicalWriter:
     ) -> None:
         """``text`` is the passage with the context it carries; metadata and access list are its document's."""
         tags, numbers = self._tagger(metadata, acl)
-        entry = Entry(self._rows, title, tuple(headings), text, tags, numbers)
-        self._rows += 1
+        row, self._rows = self._rows, self._rows + 1
         if self._part:
-            self._part.add(entry)
+            self._part.add(row, title, headings, text, tags, numbers)
             return
-        self._block.append(entry)
-        if len(self._block) == _BLOCK:
+        self._block.add(title, headings, text, tags, numbers)
+        if len(self._block.texts) == _BLOCK:
             self._send()
 
     def close(self) -> None:
@@ -64,18 +59,20 @@ class LexicalWriter:
         if self._part:
             self._part.close()
         else:
-            if self._block:
+            if self._block.texts:
                 self._send()
             for worker in self._workers:
-                worker.send([])
+                worker.send(None)
             for worker in self._workers:
                 worker.wait()
             join([worker.folder for worker in self._workers], self._folder)
-        (self._folder / COLUMNS_FILE).write_text(json.dumps(self._tagger.columns))
+        (self._folder / COLUMNS_FILE).write_text(
+            json.dumps({key: [column.name, column.tags] for key, column in self._tagger.columns.items()})
+        )
 
     def _send(self) -> None:
         self._workers[(self._rows - 1) // _BLOCK % len(self._workers)].send(self._block)
-        self._block = []
+        self._block = Block(self._rows)
 
     def __enter__(self) -> LexicalWriter:
         return self
