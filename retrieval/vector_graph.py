@@ -53,7 +53,7 @@ def build_graph(folder: Path, spec: Spec, store: Store, threads: int, steps: Ste
     lists = Lists(folder, store.count, store.dimension)
     effort = {"width": WIDTHS[-1], "probes": probes_for(store, lists, recall)}
     index = open_graph(folder, Meta(str(spec), store.count, store.dimension, effort), store)
-    return calibrated(index, index.with_effort, [{**effort, "width": width} for width in WIDTHS], recall)
+    return calibrated(index, index.with_effort, index.efforts, recall)
 
 
 def open_graph(folder: Path, meta: Meta, store: Store) -> Graph:
@@ -79,6 +79,11 @@ class Graph:
     def with_effort(self, effort: Mapping[str, int]) -> Graph:
         """The same index, searched harder or less hard."""
         return Graph(replace(self._meta, effort=effort), self._nodes, self._lists, self._store)
+
+    @property
+    def efforts(self) -> list[dict[str, int]]:
+        """What ``with_effort`` takes, cheapest first."""
+        return [{**self._meta.effort, "width": width} for width in WIDTHS]
 
     def search(self, vector: NDArray[np.float32], depth: int, *, allowed: Bitmap | None = None) -> Hits:
         check_query(self, vector, allowed)

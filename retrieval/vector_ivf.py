@@ -17,7 +17,7 @@ from retrieval.vector_effort import calibrated
 from retrieval.vector_index import Meta, check_query
 from retrieval.vector_lists import ASSIGNED, BLOCK, CENTROIDS, Lists, build_lists, remove_aside
 from retrieval.vector_planner import PROBES, Planner
-from retrieval.vector_spec import Spec
+from retrieval.vector_spec import Spec, parse_spec
 from retrieval.vector_steps import Steps
 from retrieval.vector_store import Store, best, mapped
 
@@ -40,9 +40,8 @@ def build_ivf(folder: Path, spec: Spec, store: Store, threads: int, steps: Steps
     for start in range(0, store.count, BLOCK):
         steps(f"code {start}", lambda start=start: _encode(folder, store, start, steps))  # type: ignore[misc]
     steps("pack", lambda: _pack(folder, spec, store))
-    ladder = _ladder(store.count, spec)
-    index = open_ivf(folder, Meta(str(spec), store.count, store.dimension, ladder[-1]), store)
-    return calibrated(index, index.with_effort, ladder, recall)
+    index = open_ivf(folder, Meta(str(spec), store.count, store.dimension, {"probes": 1, "candidates": 1}), store)
+    return calibrated(index, index.with_effort, index.efforts, recall)
 
 
 def remove_ivf_aside(folder: Path) -> None:
@@ -63,6 +62,11 @@ class Ivf:
     def with_effort(self, effort: Mapping[str, int]) -> Ivf:
         """The same index, searched harder or less hard."""
         return Ivf(replace(self._meta, effort=effort), self._index, self._lists, self._store)
+
+    @property
+    def efforts(self) -> list[dict[str, int]]:
+        """What ``with_effort`` takes, cheapest first."""
+        return _ladder(self.count, parse_spec(self.spec))
 
     def search(self, vector: NDArray[np.float32], depth: int, *, allowed: Bitmap | None = None) -> Hits:
         check_query(self, vector, allowed)

@@ -29,8 +29,8 @@ _GRAMMAR = re.compile(
 )
 _KNOWN = (
     "auto, Flat, HNSW<links>, HNSW<links>,SQ8, Graph<links>,SQ8, IVF<lists>,PQ<parts>x4fs, IVF<lists>,PQ<parts>x4fsr, "
-    "IVF<lists>,RaBitQ or IVF<lists>,RaBitQfs, each but auto with ,Refine(SQ8) or ,Refine(SQfp16) behind it if wanted, such as "
-    "IVF4096,PQ96x4fsr,Refine(SQ8)"
+    "IVF<lists>,RaBitQ or IVF<lists>,RaBitQfs, each but auto with ,Refine(SQ8) or ,Refine(SQfp16) behind it if wanted, "
+    "such as IVF4096,PQ96x4fsr,Refine(SQ8)"
 )
 
 

@@ -21,7 +21,7 @@ class Steps:
         self.progress, self._folder, self._work = progress, folder, work
         state = read_state(folder)
         same = {name: state.get(name) for name in work} == work
-        self._done: list[str] = state["done"] if same else []
+        self._done: list[str] = state.get("done", []) if same else []
 
     def __call__(self, name: str, step: Callable[[], None]) -> None:
         """Do ``step``, which leaves its files whole before it returns, unless it was done before."""

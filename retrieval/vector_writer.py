@@ -108,7 +108,9 @@ class VectorWriter:
     def _quantise(self, progress: Progress) -> None:
         store = open_store(self._folder, "f16", self.count, self._dimension)
         codes = StoreWriter(self._folder, self._dimension, "i8")
-        for start in range(0, self.count, _BLOCK):
-            codes.add(store.vectors(slice(start, start + _BLOCK)))
-            progress(min(start + _BLOCK, self.count))
-        codes.close()
+        try:
+            for start in range(0, self.count, _BLOCK):
+                codes.add(store.vectors(slice(start, start + _BLOCK)))
+                progress(min(start + _BLOCK, self.count))
+        finally:
+            codes.close()

@@ -17,6 +17,7 @@ from retrieval.vector_effort import measured_recall
 from retrieval.vector_index import META, VectorIndex, open_index
 from retrieval.vector_live import LiveVectors
 from retrieval.vector_writer import VectorWriter
+from tests.vectors import clustered
 
 DIMENSION = 32
 SPECS = (
@@ -32,14 +33,6 @@ SPECS = (
     "IVF16,RaBitQ,Refine(SQ8)",
     "IVF16,RaBitQfs",
 )
-
-
-def clustered(count: int, dimension: int = DIMENSION, seed: int = 0) -> Vectors:
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(20, dimension))
-    drawn = centres[rng.integers(0, 20, count)] + rng.normal(size=(count, dimension))
-    vectors: Vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
-    return vectors
 
 
 def written(folder: Path, vectors: Vectors, spec: str, parts: int = 3) -> VectorIndex:
