@@ -103,8 +103,13 @@ class Bitmap:
         return np.unpackbits(self.bits, count=self.length, bitorder="little").view(np.bool_)
 
     def rows(self) -> Rows:
-        """All rows of the set, ascending."""
-        return np.flatnonzero(self.flags()).astype(np.int64)
+        """All rows of the set, ascending. Where they are few, only the words that hold any are taken apart."""
+        words = np.flatnonzero(self._words)
+        if 8 * len(words) > len(self._words):
+            return np.flatnonzero(self.flags()).astype(np.int64)
+        bits = np.unpackbits(self._words[words].view(np.uint8), bitorder="little").reshape(-1, 64)
+        at, place = np.nonzero(bits)
+        return np.asarray(words[at] * 64 + place, np.int64)
 
     @property
     def _words(self) -> NDArray[np.uint64]:

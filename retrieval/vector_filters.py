@@ -12,7 +12,7 @@ from retrieval.bitmap import Bitmap
 
 T = TypeVar("T")
 
-_KEPT = 64
+_KEPT = 16
 """Bitmaps remembered for each index; the caller's own cache of filters holds most of them anyway."""
 
 
