@@ -61,6 +61,8 @@ class Composition:
             port: free_port() for port in sorted({port for each in self.services.values() for port in _ports(each)})
         }
         self.programs: dict[str, Program] = {}
+        self.token = ""
+        """The key that callers of the gateway show."""
         self._used: set[str] = set()
         self._folder = folder
         (folder / "absent").mkdir()
@@ -79,6 +81,23 @@ class Composition:
 
     def command(self, name: str) -> list[str]:
         return [self.here(name, word) for word in self.services[name]["command"]]
+
+    def key(self) -> str:
+        """A key that may write, made by the command that compose.yaml names."""
+        named = re.search(
+            r"docker compose run --rm --no-deps (\w+) (riddle keys create --write)\n", COMPOSE.read_text()
+        )
+        assert named, "compose.yaml says how to make a key"
+        done = subprocess.run(
+            named[2].split(),
+            cwd=ROOT,
+            env=self.environ(named[1]),
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=120,
+        )
+        return done.stdout.strip()
 
     def environ(self, name: str) -> dict[str, str]:
         """What the service finds in its environment: what compose.yaml says, and what starts a program at all."""

@@ -53,6 +53,7 @@ def composed(
     composition = Composition(folder, {"RIDDLE_SOURCES": str(pages)}, TORCH)
     composition.use("vllm", vllm.port)
     try:
+        composition.token = composition.key()
         composition.up()
         composition.run("build")
         composition.await_healthy("gateway")
@@ -63,7 +64,8 @@ def composed(
 
 @pytest.fixture
 def http(composed: Composition) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{composed.port('gateway')}", timeout=300, trust_env=False) as client:
+    url, headers = f"http://127.0.0.1:{composed.port('gateway')}", {"Authorization": f"Bearer {composed.token}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=300, trust_env=False) as client:
         yield client
 
 
@@ -94,6 +96,19 @@ def test_vllm_runs_by_the_command_that_compose_names(composed: Composition, vllm
 @pytest.mark.parametrize("name", ["redis", "embed", "recall", "rank", "vllm", "gateway"])
 def test_the_health_check_that_compose_names_passes(composed: Composition, name: str) -> None:
     assert composed.healthy(name)
+
+
+def test_the_gateway_asks_for_the_key_that_compose_tells_how_to_make(http: httpx.Client) -> None:
+    assert http.get("/v1/collections").status_code == 200
+    assert httpx.get(f"{http.base_url}/v1/collections", trust_env=False).status_code == 401
+
+
+def test_a_document_is_written_through_recall_and_embed_and_found(http: httpx.Client) -> None:
+    path = "/v1/collections/docs/documents/buoy.md"
+    assert http.put(path, json={"text": "The buoy rings in fog."}).status_code == 201
+    assert search(http, "Which buoy rings in fog?")["results"][0]["document_id"] == "buoy.md"
+    assert http.delete(path).status_code == 200
+    assert "buoy.md" not in {each["document_id"] for each in search(http, "Which buoy rings in fog?")["results"]}
 
 
 def test_search_goes_through_recall_embed_and_rank(http: httpx.Client) -> None:

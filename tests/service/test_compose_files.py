@@ -61,6 +61,13 @@ def test_only_the_gateway_is_published_and_only_on_this_machine() -> None:
     assert parse({"RIDDLE_PORT": "9000"})["services"]["gateway"]["ports"] == ["127.0.0.1:9000:8080"]
 
 
+def test_the_file_says_how_a_key_is_made_where_the_gateway_keeps_them() -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    assert "docker compose run --rm --no-deps gateway riddle keys create --write" in text
+    assert SERVICES["gateway"]["environment"]["RIDDLE_HOME"] == "/data"
+    assert "library:/data" in SERVICES["gateway"]["volumes"]
+
+
 def test_services_talk_on_a_network_without_a_way_out() -> None:
     composed = parse({})
     assert composed["networks"]["inside"] == {"internal": True}
