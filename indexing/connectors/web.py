@@ -86,7 +86,7 @@ class UrlListConnector:
     def __init__(self, path: Path, web: Web, rules: Sequence[AccessRule] = ()) -> None:
         """Raises InvalidRequest when there is no such file."""
         if not path.is_file():
-            raise InvalidRequest(f"{path}: no such file")
+            raise InvalidRequest(f"{path}: no such file or folder")
         self.name = f"urls:{path.resolve()}"
         self._path, self._rules, self._pages = path, rules, Pages(web)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.commands.common import Config, Debug, Home, Json, load_settings, note, print_json, say
+from services.commands.common import Access, Config, Debug, Home, Json, load_settings, note, print_json, say
+from services.progress import shown
 
 if TYPE_CHECKING:
-    from indexing.build import BuildSummary, Progress, Rejected
+    from indexing.build import BuildSummary, Rejected
 
 SHOWN = 20
 """Most reasons that are printed; ``--json`` has all."""
@@ -33,6 +34,16 @@ def build(
     map_: Annotated[
         str, typer.Option("--map", help="Fields of JSONL, CSV and Parquet rows: text=body,title=name,id=key.")
     ] = "",
+    acl: Access = None,
+    near_duplicates: Annotated[
+        float | None,
+        typer.Option(
+            "--near-duplicates",
+            metavar="SHARE",
+            help="Leave out documents that are at least this similar to another, such as 0.85.",
+            show_default=False,
+        ),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Start afresh instead of adding.")] = False,
     home: Home = None,
     config: Config = None,
@@ -43,10 +54,12 @@ def build(
 
     Reads Markdown, reStructuredText, HTML, plain text, PDF, Word, JSONL, CSV and Parquet. What is
     there already stays, documents of the same id are replaced. Stopped or killed, the same command
-    continues where it was.
+    continues where it was. A file .riddle-acl in a folder names, one a line, the principals that may see what is in it
+    and below, the nearest one deciding; everybody may see the rest.
 
     Example: riddle build docs manual.pdf --collection docs
     """
+    from indexing.access import parse_rule
     from indexing.build import Source
     from indexing.build import build as run_build
     from indexing.converters import forced_format
@@ -57,17 +70,18 @@ def build(
     from services.bootstrap import builds_folder, collections_folder, encoder_of
     from services.encoders import encoder_named
 
-    settings = load_settings(home, config)
-    forced, fields = forced_format(format), parse_field_map(map_)
+    flags = {"build.near_duplicates": near_duplicates}
+    settings = load_settings(home, config, flags)
+    forced, fields, rules = forced_format(format), parse_field_map(map_), tuple(map(parse_rule, acl or ()))
     name = collection or settings.default_collection
     store = CollectionStore(collections_folder(settings.home))
     require(sources)
     with suppress(CollectionNotFound, IndexUnreadable):  # a bad name is found before the encoder is loaded
         store.info(name)
     encoder = settings.models.encoder if replace else encoder_of(store, name, settings)
-    with _progress_bar(quiet=json) as show:
+    with shown(quiet=json) as show:
         summary = run_build(
-            [Source(path, forced, fields) for path in sources],
+            [Source(path, forced, fields, rules) for path in sources],
             name,
             store=store,
             encoder=encoder_named(encoder, settings),
@@ -87,21 +101,25 @@ def _as_json(summary: BuildSummary) -> dict[str, object]:
     return {
         "documents": summary.documents,
         "passages": summary.passages,
-        "rejected": len(summary.rejected),
+        "rejected": summary.rejected_count,
         "seconds": summary.seconds,
         "generation": summary.generation,
         "reused": summary.reused,
+        "near_duplicates": summary.near_duplicates,
+        "report": None if summary.report is None else str(summary.report),
         "rejects": [{"source": each.source, "reason": each.reason} for each in summary.rejected],
     }
 
 
 def _print(summary: BuildSummary) -> None:
     say(
-        f"{summary.documents:,} documents, {summary.passages:,} passages, {len(summary.rejected):,} rejected, "
+        f"{summary.documents:,} documents, {summary.passages:,} passages, {summary.rejected_count:,} rejected, "
         f"{summary.seconds:.1f} s, generation {summary.generation}"
     )
     if summary.reused:
         say(f"{summary.reused:,} of the documents were taken over from a build that had been stopped")
+    if summary.near_duplicates:
+        say(f"{summary.near_duplicates:,} near-duplicates were left out; {summary.report} names them")
     for line in reasons(summary.rejected):
         note(line)
 
@@ -118,55 +136,3 @@ def reasons(rejected: Sequence[Rejected]) -> Iterator[str]:
     if len(ordered) > SHOWN:
         left = sum(len(sources) for _, sources in ordered[SHOWN:])
         yield f"  and {left:,} more for other reasons; --json lists them all"
-
-
-@contextmanager
-def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar on stderr with rate and time left; without a terminal a line per stage; nothing when ``quiet``."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        stages: set[str] = set()
-
-        def tell(progress: Progress) -> None:
-            if not quiet and progress.stage not in stages:
-                stages.add(progress.stage)
-                note(f"{progress.stage} …" if progress.total is None else f"{progress.stage} {progress.total:,} …")
-
-        yield tell
-        return
-    columns = (
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} / {task.fields[of]}"),
-        TextColumn("{task.fields[pace]}"),
-    )
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("opening", total=None, of="?", pace="")
-
-        def show(progress: Progress) -> None:
-            of = "?" if progress.total is None else f"{progress.total:,}"
-            bar.update(
-                task,
-                description=progress.stage,
-                completed=progress.done,
-                total=progress.total,
-                of=of,
-                pace=_pace(progress),
-            )
-
-        yield show
-
-
-def _pace(progress: Progress) -> str:
-    rate = "" if progress.rate_per_s is None else f"{progress.rate_per_s:,.1f}/s"
-    left = ""
-    if progress.eta_s is not None:
-        minutes, seconds = divmod(round(progress.eta_s), 60)
-        hours, minutes = divmod(minutes, 60)
-        left = f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
-    failed = f"{progress.failed:,} set aside" if progress.failed else ""
-    return "  ".join(part for part in (rate, left, failed) if part)

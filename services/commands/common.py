@@ -27,6 +27,15 @@ Config = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback when something fails.")]
+Access = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--acl",
+        metavar="PATTERN=PRINCIPAL,…",
+        help="Who may see files or pages whose path or address matches, such as 'hr/*=group:hr'; the first decides.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on one line instead of text.")]
 
 

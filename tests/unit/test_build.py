@@ -17,7 +17,8 @@ from indexing.embedding import EncoderBroken, embed
 from indexing.ledger import open_file
 from indexing.progress import Cancelled
 from retrieval.durable import exclusive
-from retrieval.errors import CollectionNotFound, Conflict, DiskFull, InvalidRequest, Unavailable
+from retrieval.errors import CollectionNotFound, Conflict, DiskFull, GateFailed, InvalidRequest, Unavailable
+from retrieval.manifest import CollectionSettings
 from retrieval.store import CollectionStore
 from retrieval.types import Role, Vectors
 from tests.fake_models import FakeEncoder
@@ -276,6 +277,81 @@ def test_progress_counts_up_to_the_total_and_tells_rate_and_checkpoint(home: Hom
     assert (reading[0].total, reading[-1].done, reading[-1].total) == (None, 46, 46)
     assert embedding[-1].checkpoint == "part-5"
     assert {each.stage for each in home.told} == {"reading", "embedding", "indexing", "publishing"}
+
+
+def test_near_duplicates_are_left_out_and_a_report_names_what_stayed_instead(home: Home, tmp_path: Path) -> None:
+    texts = [f"Row {i} is about part {i * 7919} of machine {i * 104729}, kept in hall {i * 31}." for i in range(40)]
+    texts += [texts[3], texts[7] + " Or so.", "Row nine is about nothing of the kind."]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"_id": f"d{i}", "text": t}) + "\n" for i, t in enumerate(texts)))
+    encoder = Counting()
+    settings = BuildSettings(partition_documents=10, near_duplicates=0.8)
+    summary = build([path], "docs", store=home.store, encoder=encoder, work=home.work, settings=settings)
+    assert (summary.documents, summary.near_duplicates, encoder.encoded) == (41, 2, 41)
+    assert home.store.info("docs").documents == 41
+    assert summary.report is not None
+    lines = [json.loads(line) for line in summary.report.read_text().splitlines()]
+    assert [(line["dropped"], line["kept"]) for line in lines] == [("d40", "d3"), ("d41", "d7")]
+    assert lines[0]["similarity"] == 1
+    assert home.build(path).documents == 43
+
+
+def test_near_duplicates_that_others_may_see_stay(home: Home, tmp_path: Path) -> None:
+    rows = [{"_id": str(i), "text": "The same words for all of them.", "acl": [f"group:{i % 2}"]} for i in range(4)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = BuildSettings(near_duplicates=0.85)
+    build([path], "docs", store=home.store, encoder=Counting(), work=home.work, settings=settings)
+    snapshot = home.store.snapshot("docs")
+    found = {one: snapshot.document(one).acl for listed in snapshot.listed() for one, _ in listed}
+    assert found == {"0": ("group:0",), "1": ("group:1",)}
+
+
+def test_a_row_brings_its_vector_rights_and_version(home: Home, tmp_path: Path) -> None:
+    vector = [0.0] * 63 + [2.0]
+    rows: list[dict[str, object]] = [
+        {"_id": "own", "text": "First sentence. " * 200, "vector": vector, "acl": ["group:eng"], "version": 7},
+        {"_id": "plain", "text": "Words of pumps."},
+        {"_id": "short", "text": "Words.", "vector": [1.0, 2.0]},
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    encoder = Counting()
+    summary = home.build(path, encoder=encoder)
+    assert (summary.documents, summary.passages, encoder.encoded) == (2, 2, 1)
+    [rejected] = summary.rejected
+    assert "has 2 dimensions, and those of the encoder fake-encoder have 64" in rejected.reason
+    snapshot = home.store.snapshot("docs")
+    hits = snapshot.dense(np.array([0.0] * 63 + [1.0], np.float32), 1)
+    assert snapshot.passages(hits.rows)[0].document_id == "own"
+    assert hits.scores[0] == pytest.approx(1, abs=1e-3)
+    document = snapshot.document("own")
+    assert (document.acl, document.version) == (("group:eng",), 7)
+    assert snapshot.document("plain").version == 1
+
+
+def test_a_folder_says_who_may_see_it(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "in" / "hr").mkdir(parents=True)
+    (tmp_path / "in" / "hr" / ".riddle-acl").write_text("group:hr\n")
+    for name in ("a.md", "hr/b.md"):
+        (tmp_path / "in" / name).write_text("Words of pumps.")
+    home.build(tmp_path / "in")
+    snapshot = home.store.snapshot("docs")
+    assert (snapshot.document("a.md").acl, snapshot.document("hr/b.md").acl) == ((), ("group:hr",))
+
+
+def test_an_index_that_misses_the_gate_is_not_published(home: Home, tmp_path: Path) -> None:
+    home.build(rows(tmp_path, 3))
+    path = rows(tmp_path / "more", 600, text="Another row {0} of {0}00.")
+    index = CollectionSettings(vectors="HNSW2,SQ8")
+    settings = BuildSettings(recall_gate=1.0)
+    with pytest.raises(GateFailed, match="nothing was published"):
+        build([path], "docs", store=home.store, encoder=Counting(), work=home.work, settings=settings, index=index)
+    assert home.store.info("docs").documents == 3
+    encoder = Counting()
+    settings = BuildSettings(recall_gate=0)
+    build([path], "docs", store=home.store, encoder=encoder, work=home.work, settings=settings, index=index)
+    assert (home.store.info("docs").documents, encoder.encoded) == (600, 0)
 
 
 def test_an_encoder_that_breaks_its_promise_is_named() -> None:
