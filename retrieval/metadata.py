@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.bitmap import Bitmap
 from retrieval.errors import IndexUnreadable
-from retrieval.filters import Fields, Filter, Scope, Wanted, canonical
+from retrieval.filters import Fields, Filter, Scope, Wanted
 from retrieval.metadata_columns import ARRAYS, DIRECTORY, FORMAT, Column, Values
 from retrieval.metadata_evaluation import BitmapCache, evaluate
 from retrieval.metadata_facets import FacetCounts, KindCounts, merged_facets
@@ -22,7 +22,7 @@ from retrieval.metadata_writer import MetadataWriter
 
 __all__ = ["FacetCounts", "LiveMetadata", "MetadataColumns", "MetadataWriter", "merged_facets"]
 
-_CACHE_BYTES = 2**26
+_CACHE_BYTES = 2**27
 
 
 class MetadataColumns:
@@ -53,12 +53,11 @@ class MetadataColumns:
         self._cache = BitmapCache(cache_bytes)
 
     def admitted(self, scope: Scope) -> Bitmap | None:
-        """Documents that ``scope`` may see; None for all of them. Kept by filter and by principals."""
-        readable = None if scope.principals is None else self._readable(scope.principals)
-        if scope.filter is None:
-            return readable
-        passed = self._passing(scope.filter)
-        return passed if readable is None else passed & readable
+        """Documents that ``scope`` may see; None for all of them. Kept by scope, by principals, and by comparison."""
+        filter = scope.filter
+        if filter is None:
+            return None if scope.principals is None else self._readable(scope.principals)
+        return self._cache.get(scope.key, lambda: self._admitted(filter, scope.principals))
 
     def facets(self, keys: Iterable[str], documents: Bitmap | None) -> dict[str, FacetCounts]:
         """Counts of the values of ``keys`` among ``documents`` (None: all), for ``merged_facets``."""
@@ -73,6 +72,11 @@ class MetadataColumns:
             ])  # fmt: skip
         return found
 
+    def _admitted(self, filter: Filter, principals: frozenset[str] | None) -> Bitmap:
+        readable = None if principals is None else self._readable(principals)
+        passed = evaluate(filter, self._fields, self._meeting)
+        return passed if readable is None else passed & readable
+
     def _readable(self, principals: frozenset[str]) -> Bitmap | None:
         lists = self._columns.get((None, "string"))
         if lists is None:
@@ -83,9 +87,6 @@ class MetadataColumns:
             return lists.equal(principals) | public
 
         return self._cache.get(f"principals {sorted(principals)!r}", compute)
-
-    def _passing(self, filter: Filter) -> Bitmap:
-        return self._cache.get(f"filter {canonical(filter)}", lambda: evaluate(filter, self._fields, self._meeting))
 
     def _meeting(self, want: Wanted) -> Bitmap:
         return self._cache.get(f"leaf {want!r}", lambda: self._compute(want))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +23,7 @@ RARE = 64
 """A set of at most one document in so many is gathered from postings; a larger one is read off the codes in order.
 At 10 million documents setting 156,000 bits one by one takes 1.1 ms, a pass over the codes 1 to 4 ms."""
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 17
 _FEW_SPANS = 8
 """Up to so many stretches of codes are compared one by one; more are looked up in a table, 2 ns a document."""
 
@@ -67,7 +68,7 @@ class Column:
 
     def counts(self, documents: Bitmap | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Codes that occur among ``documents`` (None: all), ascending, and how many of these have each."""
-        if documents is None:
+        if documents is None or documents.count() == self.documents:
             return np.arange(len(self.values)), np.diff(self._totals).astype(np.int64)
         if self._docs is not None:
             picked: NDArray[Any] = self._codes[documents.flags()[self._docs]]
@@ -103,22 +104,24 @@ class Column:
         return Bitmap(self._sets[place * size : (place + 1) * size], self.documents)
 
     def _test(self, spans: Sequence[tuple[int, int]]) -> Callable[[Codes], NDArray[np.bool_]]:
-        """What tells for an array of codes which of them lie in ``spans``."""
+        """What tells for an array of codes which of them lie in ``spans``, of which there is at least one."""
         if len(spans) > _FEW_SPANS:
             table = np.zeros(len(self.values) + 1, np.bool_)
             for low, high in spans:
                 table[low:high] = True
             return lambda codes: table[codes]
         kind = self._codes.dtype.type
-        bounds = [(kind(low), kind(high - low)) for low, high in spans]
+        tests = [_within(kind(low), kind(high), kind(high - low)) for low, high in spans]
+        if len(tests) == 1:
+            return tests[0]
+        return lambda codes: reduce(np.logical_or, (test(codes) for test in tests))
 
-        def test(codes: Codes) -> NDArray[np.bool_]:
-            found = np.zeros(len(codes), np.bool_)
-            for low, width in bounds:
-                found |= codes == low if width == 1 else codes - low < width  # below low wraps round to much
-            return found
 
-        return test
+def _within(low: Any, high: Any, width: Any) -> Callable[[Codes], NDArray[np.bool_]]:
+    """Codes from ``low`` to below ``high``, in their own type; one less than ``low`` wraps round to a great number."""
+    if width == 1:
+        return lambda codes: codes == low
+    return (lambda codes: codes < high) if low == 0 else (lambda codes: codes - low < width)
 
 
 def _listed(docs: Sequence[Codes], documents: int) -> Bitmap:
