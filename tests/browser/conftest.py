@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from selenium import webdriver
 
-from retrieval.collection import CollectionStore, write_generation
+from retrieval.batch import write_generation
+from retrieval.store import CollectionStore
 from tests.browser.page import Page, chromium
 from tests.browser.stack import GatedModel, Stack, write_sources
 from tests.live import LiveServer, served, wait_until

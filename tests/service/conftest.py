@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
 from services.auth import Caller, Doorkeeper
 from services.cache import Cache, MemoryCache
@@ -51,9 +52,10 @@ class Gateway:
     cache: Cache = field(default_factory=lambda: MemoryCache(60, 100))
     telemetry: Telemetry = field(default_factory=Telemetry)
     door: Doorkeeper = field(default_factory=OpenDoor)
+    jobs: APIRouter | None = None
 
     def __post_init__(self) -> None:
-        parts = Parts(self.recall, self.rank, self.answerer, self.cache, self.telemetry, self.door)
+        parts = Parts(self.recall, self.rank, self.answerer, self.cache, self.telemetry, self.door, self.jobs)
         self.app = create_app(parts, SETTINGS)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.collection import CollectionStore, write_generation
+from retrieval.batch import write_generation
 from retrieval.errors import GenerationFailed
+from retrieval.store import CollectionStore
 from services.bootstrap import collections_folder
 from services.cli import run
 from tests.fake_models import FakeEncoder

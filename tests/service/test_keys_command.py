@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.batch import write_generation
+from retrieval.store import CollectionStore
 from services.auth import KeyDoor
+from services.bootstrap import collections_folder
 from services.cli import run
 from services.keys import key_ring
+from tests.fake_models import FakeEncoder
 from tests.fakes import FakeRecall
 from tests.live import LiveServer, Stage
+from tests.parts import part
 from tests.service.conftest import Gateway
 from tests.service.test_rights import OPEN, SECRET
 
@@ -79,3 +84,16 @@ def test_commands_show_their_key_to_a_server(
     assert riddle("ask", "harbour", "--url", server.url, "--key", token, "--filter", "year<2030") == 0
     assert riddle("collections", "show", "docs", "--url", server.url, "--key", token) == 0
     assert "not shown to this key" in capsys.readouterr().out
+
+
+def test_on_the_files_of_a_home_its_own_keys_decide_too(tmp_path: Path, capsys: Out) -> None:
+    store = CollectionStore(collections_folder(tmp_path))
+    write_generation(store, "docs", [part([OPEN, SECRET])], encoder=FakeEncoder().spec)
+    _, token = key_ring(tmp_path).create(["group:board"])
+    query = ("search", "harbour", "--home", tmp_path)
+    assert riddle(*query) == 0
+    assert "merger.md" not in capsys.readouterr().out
+    assert riddle(*query, "--key", token) == 0
+    assert "merger.md" in capsys.readouterr().out
+    assert riddle(*query, "--key", "rk_wrong") == 1
+    assert "none of those" in capsys.readouterr().err

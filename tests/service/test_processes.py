@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from indexing.build import build
-from retrieval.collection import CollectionStore
+from retrieval.store import CollectionStore
 from services.bootstrap import builds_folder, collections_folder
 from services.encoders import encoder_named
 from services.settings import environment, load

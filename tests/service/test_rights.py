@@ -11,7 +11,10 @@ import pytest
 
 from retrieval.types import Document
 from services.auth import KeyDoor
+from services.jobs.routes import router
+from services.jobs.runner import JobRunner
 from services.keys import KeyRing
+from tests.fake_build import FakeBuild
 from tests.fakes import FakeRecall
 from tests.live import LiveServer, Stage
 from tests.service.conftest import Gateway, Live
@@ -285,6 +288,35 @@ def test_a_file_of_keys_that_is_damaged_is_a_503_without_its_content(keyed: Keye
     reply = keyed.call("board", "GET", "/v1/collections")
     assert reply.status_code == 503
     assert "inside" not in reply.text
+
+
+JOB = "/v1/jobs/job_0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/jobs"),
+        ("POST", "/v1/jobs"),
+        ("GET", JOB),
+        ("GET", f"{JOB}/events"),
+        ("DELETE", JOB),
+        ("POST", f"{JOB}/resume"),
+    ],
+)
+def test_jobs_write_and_tell_of_files_so_all_of_them_need_a_key_that_may_write(
+    stage: tuple[Stage, LiveServer, httpx.Client], tmp_path: Path, method: str, path: str
+) -> None:
+    on, _, http = stage
+    ring = KeyRing(tmp_path / "keys.json")
+    read, write = ring.create(["group:board"])[1], ring.create([], write=True)[1]
+    jobs = router(JobRunner(tmp_path, FakeBuild()))
+    gateway = Gateway(door=KeyDoor(ring, exposed=True), jobs=jobs)
+    on.app = gateway.app
+    assert http.request(method, path).status_code == 401
+    assert http.request(method, path, headers={"X-API-Key": read}).status_code == 403
+    # What comes then is of another kind: there is no such job, the request is no upload.
+    assert http.request(method, path, headers={"X-API-Key": write}).status_code in (200, 404, 422)
 
 
 def test_metrics_and_readiness_name_no_document(keyed: Keyed) -> None:
