@@ -43,9 +43,10 @@ $(VENV)/.torch: | $(BIN)/python
 		echo "make:   make install TORCH_PIP_ARGS='torch==2.13.0 --index-url ADDRESS'" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch
+$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py $(wildcard retrieval/_native/src/*) $(VENV)/.torch
 	@echo "==> Riddle and what it needs"
 	@$(PIP) install --constraint constraints.txt --editable .
+	@$(BIN)/python -m retrieval._native
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
