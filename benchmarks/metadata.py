@@ -11,7 +11,7 @@ nothing is kept of, its columns in the page cache; ``kept`` is the same filter a
 from __future__ import annotations
 
 import argparse
-import platform
+import os
 import resource
 import shutil
 import statistics
@@ -67,19 +67,27 @@ def rows(documents: int, seed: int = 7) -> Iterator[list[Row]]:
 
 def write(folder: Path, documents: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    writer, adding = MetadataWriter(folder, FIELDS), 0.0
-    for block in rows(documents):
-        began = time.perf_counter()
+    writer, wall, processor = MetadataWriter(folder, FIELDS), [0.0, 0.0], [0.0, 0.0]
+
+    def timed(step: int, action: Callable[[], None]) -> None:
+        began, used = time.perf_counter(), time.process_time()
+        action()
+        wall[step] += time.perf_counter() - began
+        processor[step] += time.process_time() - used
+
+    def add(block: list[Row]) -> None:
         for metadata, acl in block:
             writer.add(metadata, acl)
-        adding += time.perf_counter() - began
+
+    for block in rows(documents):
+        timed(0, partial(add, block))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
-    writer.close()
-    closing = time.perf_counter() - began
+    timed(1, writer.close)
     size = sum(path.stat().st_size for path in folder.iterdir())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"written: {documents / (adding + closing):,.0f} documents/s (add {adding:.1f} s, close {closing:.1f} s)")
+    for name, (adding, closing) in (("wall", wall), ("processor", processor)):
+        rate = documents / (adding + closing)
+        print(f"written at {rate:,.0f} documents/s of {name} time: add {adding:.1f} s, close {closing:.1f} s")
     print(f"{size / documents:.1f} bytes a document; peak memory {before >> 10} MB adding, {peak >> 10} MB in all")
 
 
@@ -176,7 +184,8 @@ def main() -> None:
     )
     parser.add_argument("--no-peer", action="store_true", help="leave out pyarrow, which needs memory and a minute")
     wanted = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, numpy {np.__version__}, pyarrow {pa.__version__}")
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; numpy {np.__version__}, ", end="")
+    print(f"pyarrow {pa.__version__}")
     if not (wanted.folder / "columns.json").exists():
         write(wanted.folder, wanted.documents)
     read(wanted.folder, {} if wanted.no_peer else in_pyarrow(wanted.documents))

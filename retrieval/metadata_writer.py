@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -110,11 +111,15 @@ class MetadataWriter:
 
 def _transposed(block: Sequence[Metadata]) -> dict[str, tuple[UInt32s, Sequence[Any]]]:
     """By key the places in ``block`` that have it and their values. Keys that all have are read out at once."""
+    every = np.arange(len(block), dtype=np.uint32)
+    with contextlib.suppress(KeyError):  # as many keys everywhere, and those of the first: mostly so
+        if len(set(map(len, block))) == 1:
+            return {key: (every, list(map(itemgetter(key), block))) for key in block[0]}
     found: dict[str, tuple[UInt32s, Sequence[Any]]] = {}
     some: dict[str, tuple[list[int], list[Any]]] = {}
     for key, count in Counter(chain.from_iterable(block)).items():
         if count == len(block):
-            found[key] = np.arange(len(block), dtype=np.uint32), list(map(itemgetter(key), block))
+            found[key] = every, list(map(itemgetter(key), block))
         else:
             some[key] = [], []
     if some:
