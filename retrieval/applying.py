@@ -65,6 +65,7 @@ def carried_out(current: Snapshot, block: LiveBlock, changes: Sequence[Change]) 
     places = dict(zip(names, current.find(names), strict=True))
     fresh: dict[str, int] = {}
     gone: dict[int, list[int]] = {}
+    block.take_vectors([change for change in changes if isinstance(change, Upsert)])
     for change in changes:
         name = change.document_id
         place = places.pop(name, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -44,7 +43,7 @@ class LiveLexical:
         for name, terms in (("title", head), ("headings", below), (BODY, body)):
             self._fields[name].append(row, terms)
         numbers = self._numbers
-        self._bodies.append(np.array([numbers.setdefault(term, len(numbers)) for term in body], np.int32).tobytes())
+        self._bodies.append(array("i", [numbers.setdefault(term, len(numbers)) for term in body]).tobytes())
 
     def statistics(self, query: LexicalQuery, rows: int) -> Statistics:
         """What the first ``rows`` passages add to the statistics of a snapshot, for this query."""
@@ -110,13 +109,15 @@ class _Field:
         self._ends = array("q", [0])
 
     def append(self, row: int, terms: Sequence[str]) -> None:
-        for term, count in Counter(terms).items():
-            entry = row << _COUNT_BITS | min(count, _COUNT_MASK)
-            found = self.postings.get(term)
+        postings, first = self.postings, row << _COUNT_BITS | 1
+        for term in terms:
+            found = postings.get(term)
             if found is None:
-                self.postings[term] = array("q", [entry])
-            else:
-                found.append(entry)
+                postings[term] = array("q", (first,))
+            elif found[-1] < first:
+                found.append(first)
+            elif found[-1] & _COUNT_MASK < _COUNT_MASK:  # no reader looks at this row yet
+                found[-1] += 1
         self._codes.append(length_code(len(terms)))
         self._ends.append(self._ends[-1] + len(terms))
 

@@ -55,11 +55,16 @@ class LiveBlock:
     def has_room(self, passages: int) -> bool:
         return self.passages + passages <= self.capacity
 
+    def take_vectors(self, changes: Sequence[Upsert]) -> None:
+        """The vectors of documents that are appended next, in that order: at one go, since that is quicker."""
+        vectors = [change.vectors for change in changes if len(change.chunks)]
+        if vectors:
+            self.vectors.append(np.concatenate(vectors))
+
     def append(self, change: Upsert) -> int:
-        """Returns the document's row. The caller marks an older copy deleted."""
+        """Returns the document's row. The caller ``take_vectors`` before, and marks an older copy deleted."""
         row = len(self._documents)
         document = change.document
-        self.vectors.append(change.vectors)
         self.metadata.append(document.metadata, document.acl)
         for chunk in change.chunks:
             text = document.text[chunk.start : chunk.end]
