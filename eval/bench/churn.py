@@ -80,6 +80,13 @@ class Target(Protocol):
         ...
 
 
+class Incoming(Protocol):
+    """Where news comes from: one end of a pipe."""
+
+    def poll(self) -> bool: ...
+    def recv(self) -> Any: ...
+
+
 Open = Callable[[], Target]
 """Must be picklable: searcher and writer are processes of their own."""
 
@@ -154,7 +161,7 @@ _WORDS = ("river", "stone", "bridge", "lantern", "harbour", "market", "garden", 
 class Searcher:
     """Sends plain queries, and between them looks for what was acknowledged since."""
 
-    def __init__(self, target: Target, texts: Sequence[str], vectors: Vectors, news: Connection | None) -> None:
+    def __init__(self, target: Target, texts: Sequence[str], vectors: Vectors, news: Incoming | None) -> None:
         self._target, self._texts, self._vectors, self._news = target, texts, vectors, news
         self._fresh: deque[News] = deque()
         self.probes = 0

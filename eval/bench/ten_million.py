@@ -130,6 +130,7 @@ class TenMillion:
                 progress=stages,
                 key=f"ten-million-{self._plan.seed}-{self._plan.passages}-{self._plan.vectors}",
                 threads=self._plan.threads,
+                workers=self._plan.threads,
             )
         return {
             "documents": info.documents,

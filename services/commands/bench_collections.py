@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,10 +107,13 @@ def churn(
     """
     from eval.bench.churn import Churn, Queries, run_churn
     from eval.bench.latency import table
+    from eval.bench.targets import OpenCollection
 
     settings = load_settings(home, config)
-    with tempfile.TemporaryDirectory(prefix="riddle-churn-") as folder:
-        corpus, target = _collection(Path(folder), passages, seed, settings)
+    corpus, kept = _collection(passages, seed, settings)
+    with tempfile.TemporaryDirectory(prefix="churn-", dir=kept.root.parent) as folder:
+        shutil.copytree(kept.root / kept.name, Path(folder) / kept.name)
+        target = OpenCollection(Path(folder), kept.name)
         queries = Queries(corpus.texts.queries(seed, 1000), corpus.queries(1000))
         fresh = corpus.vectors.block(corpus.blocks, 30_000)
         plan = Churn(upserts=upserts, searches=searches, seconds=seconds, idle_s=max(1.0, seconds / 3))
@@ -149,11 +153,10 @@ def filters(
     from retrieval.store import CollectionStore
 
     settings = load_settings(home, config)
-    with tempfile.TemporaryDirectory(prefix="riddle-filters-") as folder:
-        corpus, target = _collection(Path(folder), passages, seed, settings, vectors)
-        asked = corpus.queries(queries)
-        truth = exact(corpus, asked, progress=note)
-        found = measure(CollectionStore(target.root).open(target.name).snapshot(), corpus, asked, truth)
+    corpus, target = _collection(passages, seed, settings, vectors)
+    asked = corpus.queries(queries)
+    truth = exact(corpus, asked, progress=note)
+    found = measure(CollectionStore(target.root).open(target.name).snapshot(), corpus, asked, truth)
     if json:
         print_json({"machine": machine(), "passages": corpus.passages, "cases": [each.as_json() for each in found]})
     else:
@@ -234,10 +237,8 @@ def ten_million(
         say(f"\nfor ten million, by this: {estimate(results, passages, 10_000_000)}")
 
 
-def _collection(
-    folder: Path, passages: int, seed: int, settings: Settings, vectors: str = "auto"
-) -> tuple[Corpus, OpenCollection]:
-    """A collection of generated passages below ``folder``."""
+def _collection(passages: int, seed: int, settings: Settings, vectors: str = "auto") -> tuple[Corpus, OpenCollection]:
+    """A collection of generated passages below the home, built when it is not there. Nobody changes it."""
     from eval.bench.corpus import FIELDS, Corpus
     from eval.bench.targets import OpenCollection, supplied
     from eval.bench.texts import Pieces, Texts, read_pieces
@@ -245,22 +246,29 @@ def _collection(
     from retrieval.manifest import CollectionSettings
     from retrieval.store import CollectionStore
 
-    kept = settings.home / "bench" / "pieces.json"
-    if not kept.exists():
+    folder = settings.home / "bench"
+    pieces = folder / "pieces.json"
+    if not pieces.exists():
         note("reading the pieces of real texts")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        read_pieces(_data()).save(kept)
-    corpus = Corpus(Texts(Pieces.load(kept), seed), _source(seed), Corpus.documents_for(passages))
-    note(f"building a collection of {corpus.passages:,} passages")
-    write_generation(
-        CollectionStore(folder),
-        "bench",
-        corpus.parts(),
-        encoder=supplied(corpus.vectors.dimension),
-        settings=CollectionSettings(vectors=vectors, fields=FIELDS),
-        threads=2,
-    )
-    return corpus, OpenCollection(folder, "bench")
+        folder.mkdir(parents=True, exist_ok=True)
+        read_pieces(_data()).save(pieces)
+    corpus = Corpus(Texts(Pieces.load(pieces), seed), _source(seed), Corpus.documents_for(passages))
+    described = f"{passages}-{seed}-{vectors}".lower()
+    name = "".join(letter if letter.isalnum() else "-" for letter in described)
+    store = CollectionStore(folder / "collections")
+    if name not in store.names():
+        note(f"building a collection of {corpus.passages:,} passages")
+        write_generation(
+            store,
+            name,
+            corpus.parts(),
+            encoder=supplied(corpus.vectors.dimension),
+            settings=CollectionSettings(vectors=vectors, fields=FIELDS),
+            key=name,
+            threads=2,
+            workers=2,
+        )
+    return corpus, OpenCollection(store.root, name)
 
 
 def _source(seed: int) -> VectorSource:
