@@ -104,12 +104,11 @@ class Bitmap:
 
     def rows(self) -> Rows:
         """All rows of the set, ascending. Where they are few, only the words that hold any are taken apart."""
-        words = np.flatnonzero(self._words)
+        words = np.flatnonzero(self._words != 0)
         if 8 * len(words) > len(self._words):
             return np.flatnonzero(self.flags()).astype(np.int64)
-        bits = np.unpackbits(self._words[words].view(np.uint8), bitorder="little").reshape(-1, 64)
-        at, place = np.nonzero(bits)
-        return np.asarray(words[at] * 64 + place, np.int64)
+        places = np.flatnonzero(np.unpackbits(self._words[words].view(np.uint8), bitorder="little").view(np.bool_))
+        return np.asarray(words[places >> 6] * 64 + (places & 63), np.int64)
 
     @property
     def _words(self) -> NDArray[np.uint64]:
