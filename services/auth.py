@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,27 @@ class KeyDoor:
                 "`riddle keys create` makes one"
             )
         return Caller(rights_of(key.principals), key.write, key.id)
+
+
+class TokenDoor:
+    """Lets in who shows the secret that our own services share: to recall, rank and embed, which believe a gateway."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    def admit(self, headers: Mapping[str, str]) -> Caller:
+        if not hmac.compare_digest(presented(headers).encode("latin-1", "replace"), self._token):
+            raise Unauthorized("this service answers those alone that share its `services.token`")
+        return Caller(may_write=True)
+
+
+def token_door(token: str) -> TokenDoor | None:
+    """The door of a service that is not a gateway; None, which is open, without a secret."""
+    return TokenDoor(token) if token else None
+
+
+def token_headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def rights_of(principals: tuple[str, ...]) -> Rights:

@@ -22,7 +22,7 @@ from ranking.pipeline import RankPipeline
 from retrieval.errors import CollectionNotFound, ModelMissing
 from retrieval.models import find_model
 from retrieval.store import CollectionStore
-from services.auth import KeyDoor, is_loopback
+from services.auth import KeyDoor, is_loopback, token_door
 from services.cache import open_cache
 from services.clients import RankClient, RecallClient, http_client
 from services.embed.app import create_app as create_embed
@@ -88,7 +88,7 @@ def recall_app(settings: Settings, say: Say | None = None) -> FastAPI:
         settings, EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings)), life
     )
     life.announce(recall.ready, say)
-    return create_recall(recall, Telemetry(), lifespan=life.span)
+    return create_recall(recall, Telemetry(), lifespan=life.span, door=token_door(settings.services.token))
 
 
 def rank_app(settings: Settings, say: Say | None = None) -> FastAPI:
@@ -96,7 +96,7 @@ def rank_app(settings: Settings, say: Say | None = None) -> FastAPI:
     life = Life()
     rank = _embedded_rank(settings, life)
     life.announce(rank.ready, say)
-    return create_rank(rank, Telemetry(), lifespan=life.span)
+    return create_rank(rank, Telemetry(), lifespan=life.span, door=token_door(settings.services.token))
 
 
 def embed_app(settings: Settings, say: Say | None = None) -> FastAPI:
@@ -111,7 +111,8 @@ def embed_app(settings: Settings, say: Say | None = None) -> FastAPI:
         return {"encoder": encoder.state}
 
     life.announce(ready, say)
-    return create_embed(encoder.get, lambda: encoder.state, pool, Telemetry(), lifespan=life.span)
+    door = token_door(settings.services.token)
+    return create_embed(encoder.get, lambda: encoder.state, pool, Telemetry(), lifespan=life.span, door=door)
 
 
 APPS: Mapping[str, Callable[[Settings, Say | None], FastAPI]] = {
@@ -131,7 +132,7 @@ def _recall_port(settings: Settings, encoders: EncoderShelf, life: Life) -> Reca
     if not settings.services.recall_url:
         return _embedded_recall(settings, encoders, life)
     chosen = settings.services
-    client = RecallClient(http_client(chosen.recall_url, chosen.timeout_s), chosen.write_timeout_s)
+    client = RecallClient(http_client(chosen.recall_url, chosen.timeout_s, chosen.token), chosen.write_timeout_s)
     life.end.append(client.aclose)
     return client
 
@@ -160,7 +161,8 @@ def _is_encoder(name: str) -> bool:
 def _rank_port(settings: Settings, life: Life) -> RankPort:
     if not settings.services.rank_url:
         return _embedded_rank(settings, life)
-    client = RankClient(http_client(settings.services.rank_url, settings.services.timeout_s))
+    chosen = settings.services
+    client = RankClient(http_client(chosen.rank_url, chosen.timeout_s, chosen.token))
     life.beside.append(client.watch)
     life.end.append(client.aclose)
     return client

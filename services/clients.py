@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from retrieval import errors
 from retrieval.errors import RiddleError, Unavailable
 from retrieval.types import Candidate, CollectionInfo, Document, Ranked, Recalled
+from services.auth import token_headers
 from services.breaker import Breaker
 from services.hops import (
     CHANGES,
@@ -53,10 +54,14 @@ _CLASSES: Mapping[str, type[RiddleError]] = {
 }
 
 
-def http_client(url: str, timeout_s: float) -> httpx.AsyncClient:
-    """Connections to one service, kept open; a proxy of the environment is not for traffic between our own."""
+def http_client(url: str, timeout_s: float, token: str = "") -> httpx.AsyncClient:
+    """Connections to one service, kept open; a proxy of the environment is not for traffic between our own.
+
+    ``token`` is the secret that our services share.
+    """
     return httpx.AsyncClient(
         base_url=url.rstrip("/"),
+        headers=token_headers(token),
         timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 1.0), pool=min(timeout_s, 1.0)),
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=60),
         trust_env=False,

@@ -13,8 +13,9 @@ from retrieval.errors import InvalidRequest, Unavailable
 from retrieval.models import find_model
 from retrieval.remote_encoders import Flavour
 from retrieval.types import Encoder, EncoderSpec
+from services.auth import token_headers
 from services.clients import problem_error
-from services.settings import Settings
+from services.settings import ServiceUrls, Settings
 
 SPEC = TypeAdapter(EncoderSpec)
 SPEC_PATH = "/v1/spec"
@@ -69,7 +70,7 @@ def encoder_named(name: str, settings: Settings) -> Encoder:
     if found and kind in _SERVERS:
         return _server(_SERVERS[kind], name, rest, settings.services.timeout_s)
     if settings.services.embed_url and name == settings.models.encoder:
-        return _embed_service(settings.services.embed_url, settings.services.timeout_s)
+        return _embed_service(settings.services)
     return open_encoder(
         find_model(name, settings.home), runtime=settings.models.runtime, threads=settings.models.threads
     )
@@ -85,8 +86,9 @@ def _server(flavour: Flavour, name: str, rest: str, timeout_s: float) -> Encoder
     return remote_encoder(spec, _transport(address, timeout_s), flavour=flavour, model=model)
 
 
-def _embed_service(url: str, timeout_s: float) -> Encoder:
-    transport = _transport(url, timeout_s)
+def _embed_service(services: ServiceUrls) -> Encoder:
+    url = services.embed_url
+    transport = _transport(url, services.timeout_s, services.token)
     try:
         spec = SPEC.validate_python(transport.get(SPEC_PATH))
     except ValidationError as error:
@@ -94,6 +96,8 @@ def _embed_service(url: str, timeout_s: float) -> Encoder:
     return remote_encoder(spec, transport, flavour="riddle")
 
 
-def _transport(url: str, timeout_s: float) -> PostJson:
+def _transport(url: str, timeout_s: float, token: str = "") -> PostJson:
+    """``token`` is for our own embed service; no other server is told it."""
     timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 1.0))
-    return PostJson(httpx.Client(base_url=url.rstrip("/"), timeout=timeout, trust_env=False))
+    headers = token_headers(token)
+    return PostJson(httpx.Client(base_url=url.rstrip("/"), timeout=timeout, trust_env=False, headers=headers))

@@ -25,6 +25,9 @@ access = logging.getLogger("riddle.access")
 REQUEST_ID: ContextVar[str] = ContextVar("riddle_request_id", default="")
 """The id of the request that this task works for, sent on to other services."""
 
+GUARDED = ("/v1/", "/embed/")
+"""Where documents, and the models' time, are behind a door."""
+
 LINGER_S = 2.0
 LINGER_BYTES = 16 << 20
 """How long, and for how much, a refused client that goes on sending is listened to."""
@@ -80,18 +83,17 @@ def _printable(path: str) -> str:
 
 
 class Admission:
-    """Lets nobody past under ``guarded`` paths whom the door does not know, before a byte of the body is read.
+    """Lets nobody past under guarded paths whom the door does not know, before a byte of the body is read.
 
     Who was let in stands in the request's state, where `services.auth.caller_of` finds it.
     """
 
-    def __init__(self, app: ASGIApp, door: Doorkeeper, guarded: str = "/v1") -> None:
+    def __init__(self, app: ASGIApp, door: Doorkeeper) -> None:
         self.app = app
         self.door = door
-        self.guarded = guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{self.guarded}/"):
+        if scope["type"] == "http" and f"{scope['path']}/".startswith(GUARDED):
             headers = {name.decode("latin-1").lower(): text.decode("latin-1") for name, text in scope["headers"]}
             try:
                 scope.setdefault("state", {})[CALLER] = self.door.admit(headers)

@@ -145,6 +145,8 @@ class ServiceUrls:
     """Address of `riddle serve rank`."""
     embed_url: str = ""
     """Address of `riddle serve embed`."""
+    token: str = field(default="", repr=False)
+    """Secret that they show each other; recall, rank and embed answer nobody else then. Empty believes whoever asks."""
     timeout_s: float = 10.0
     """Seconds to wait for one of them."""
     write_timeout_s: float = 300.0

@@ -48,12 +48,14 @@ def serve(name: str, settings: Settings, *, log_requests: bool) -> None:
     """
     import logging
 
-    from services.auth import check_exposure
+    from services.auth import check_exposure, is_loopback
     from services.keys import key_ring
     from services.server import address_of, listen, log_to_stderr, run
 
     if name == "gateway":
         check_exposure(settings.server.host, key_ring(settings.home))
+    elif not is_loopback(settings.server.host) and not settings.services.token:
+        note(f"riddle {name}: believes whoever reaches it: keep its network closed, or set RIDDLE_SERVICES_TOKEN")
     listening = listen(settings.server.host, settings.server.port)
     address = address_of(listening)
     log_to_stderr(logging.INFO if log_requests else logging.WARNING)

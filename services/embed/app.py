@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from retrieval.errors import Unavailable
 from retrieval.types import Encoder, EncoderSpec, Role
+from services.auth import Doorkeeper
 from services.frame import INTERNAL_BODY_BYTES, Lifespan, framed_app, no_lifespan, read_body, wire_response
 from services.pool import Pool
 from services.telemetry import Telemetry
@@ -40,6 +41,7 @@ def create_app(
     telemetry: Telemetry,
     *,
     lifespan: Lifespan = no_lifespan,
+    door: Doorkeeper | None = None,
 ) -> FastAPI:
     """``encoder`` gives the encoder or raises why it is not there yet; ``state`` says the same in words."""
 
@@ -47,7 +49,7 @@ def create_app(
         return {"encoder": state()}
 
     app = framed_app(
-        "Riddle embed", ready=ready, telemetry=telemetry, body_limit=INTERNAL_BODY_BYTES, lifespan=lifespan
+        "Riddle embed", ready=ready, telemetry=telemetry, body_limit=INTERNAL_BODY_BYTES, lifespan=lifespan, door=door
     )
 
     @app.post("/embed")

@@ -6,13 +6,16 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.auth import Doorkeeper
 from services.frame import INTERNAL_BODY_BYTES, Lifespan, framed_app, no_lifespan, read_body, wire_response
 from services.hops import RANK_CALL, Pipeline, rank_reply
 from services.ports import RankPort
 from services.telemetry import Telemetry
 
 
-def create_app(rank: RankPort, telemetry: Telemetry, *, lifespan: Lifespan = no_lifespan) -> FastAPI:
+def create_app(
+    rank: RankPort, telemetry: Telemetry, *, lifespan: Lifespan = no_lifespan, door: Doorkeeper | None = None
+) -> FastAPI:
     """``rank`` behind HTTP; a full queue leaves as 429, and the gateway goes on with the fused order."""
     app = framed_app(
         "Riddle rank",
@@ -20,6 +23,7 @@ def create_app(rank: RankPort, telemetry: Telemetry, *, lifespan: Lifespan = no_
         telemetry=telemetry,
         body_limit=INTERNAL_BODY_BYTES,
         lifespan=lifespan,
+        door=door,
     )
 
     @app.post("/v1/rank")

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.auth import Doorkeeper
 from services.frame import INTERNAL_BODY_BYTES, Lifespan, framed_app, no_lifespan, read_body, wire_response
 from services.hops import (
     CHANGES,
@@ -25,11 +26,13 @@ from services.ports import RecallPort
 from services.telemetry import Telemetry
 
 
-def create_app(recall: RecallPort, telemetry: Telemetry, *, lifespan: Lifespan = no_lifespan) -> FastAPI:
+def create_app(
+    recall: RecallPort, telemetry: Telemetry, *, lifespan: Lifespan = no_lifespan, door: Doorkeeper | None = None
+) -> FastAPI:
     """``recall`` behind HTTP; what it raises leaves as a problem that the client turns back.
 
-    It believes the rights that a gateway states, so only gateways may reach it. Whatever depends on
-    rights is asked by POST, with them in the body.
+    It believes the rights that a gateway states, so none but gateways may come through ``door`` or its
+    network. Whatever depends on rights is asked by POST, with them in the body.
     """
     app = framed_app(
         "Riddle recall",
@@ -37,6 +40,7 @@ def create_app(recall: RecallPort, telemetry: Telemetry, *, lifespan: Lifespan =
         telemetry=telemetry,
         body_limit=INTERNAL_BODY_BYTES,
         lifespan=lifespan,
+        door=door,
     )
     _reading(app, recall, telemetry)
     _writing(app, recall)

@@ -21,15 +21,19 @@ from retrieval.errors import (
     InvalidRequest,
     ModelMissing,
     Overloaded,
+    Unauthorized,
     Unavailable,
 )
 from retrieval.store import CollectionStore
 from retrieval.types import Candidate, Document, Encoder
+from services.auth import token_door
 from services.clients import RankClient, RecallClient, http_client
+from services.embed.app import create_app as create_embed
 from services.embedded import EmbeddedRecall
 from services.pool import Pool
 from services.ports import NewCollection, RankPort, RecallRequest, Remove
 from services.rank.app import create_app as create_rank
+from services.recall.app import create_app as create_recall
 from services.shelf import EncoderShelf
 from services.telemetry import Telemetry
 from tests.contract.conftest import PUBLIC, Ports, embedded_rank, embedded_recall, put, write
@@ -433,3 +437,30 @@ async def test_control_characters_of_a_text_are_left_out(small: EmbeddedRecall) 
     written = await small.write("docs", [put("a", "one\x00 two\r\nthree"), put("b", "\x00\x01")])
     assert [each.status for each in written.outcomes] == [201, 422]
     assert (await small.document("docs", "a", PUBLIC)).text == "one two\nthree"
+
+
+async def test_services_that_share_a_secret_answer_nobody_else(tmp_path: Path) -> None:
+    write(CollectionStore(tmp_path))
+    recall, rank = embedded_recall(tmp_path), embedded_rank()
+    door = token_door("the secret")
+    for app in (
+        create_recall(recall, Telemetry(), door=door),
+        create_rank(rank, Telemetry(), door=door),
+        create_embed(FakeEncoder, lambda: "ok", Pool("embed", 1, 1), Telemetry(), door=door),
+    ):
+        with served(app) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+            for path in ("/v1/collections/docs", "/v1/pipeline", "/embed", "/v1/spec"):
+                for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": "Basic the secret"}):
+                    assert http.get(path, headers=headers).status_code == 401
+            assert http.get("/livez").status_code == 200
+    with served(create_recall(recall, Telemetry(), door=door)) as server:
+        for token, welcome in (("the secret", True), ("", False), ("another", False)):
+            client = RecallClient(http_client(server.url, 60, token))
+            if welcome:
+                assert (await client.describe("docs")).name == "docs"
+            else:
+                with pytest.raises(Unauthorized, match=r"services\.token"):
+                    await client.describe("docs")
+            await client.aclose()
+    await recall.aclose()
+    await rank.aclose()

@@ -15,7 +15,7 @@ from retrieval.changes import Delete
 from retrieval.filters import Scope, parse_filter
 from retrieval.maintenance import Inline, compact
 from retrieval.store import CollectionStore
-from retrieval.types import Document
+from retrieval.types import Document, Metadata
 from services.cache import MemoryCache
 from services.embedded import EmbeddedRecall
 from services.gateway.search import Found, Search
@@ -96,7 +96,7 @@ class World:
             if document_id in self.documents and self.chance.random() < 0.35:
                 changes.append(Remove(document_id))
             else:
-                metadata = {"lang": self.chance.choice(LANGUAGES), "year": self.chance.randrange(5)}
+                metadata: Metadata = {"lang": self.chance.choice(LANGUAGES), "year": self.chance.randrange(5)}
                 changes.append(Put(Document(document_id, f"lighthouse {number}", metadata=metadata, acl=self.acl())))
         return changes
 
