@@ -33,7 +33,7 @@ class MetadataWriter:
 
     Documents are collected by blocks of ``block``; a block's values are numbered and spilled beside the columns.
     ``close`` numbers them anew over all blocks, one column at a time: it holds some 30 bytes for each value of the
-    largest column and 100 for each distinct one. Not thread-safe.
+    largest column and 130 for each distinct one. Not thread-safe.
 
     ``fields`` decide what is stored of text: instants alone under a declared date, no instants under another
     declaration, both where nothing is declared. They may be added to later, not changed.
