@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import _native
-from retrieval._native.graph import Codes, Links, nearest_leaves, search
+from retrieval._native.graph import NONE, Codes, Links, nearest_leaves, search
 from retrieval.bitmap import Bitmap
 from retrieval.errors import IndexUnreadable
 from retrieval.graph_build import LINKS, NODE_SCALES, NODES, TREE, build_links, load_tree
 from retrieval.types import Rows
-from retrieval.vector_effort import calibrated
+from retrieval.vector_effort import exact
 from retrieval.vector_graph import WIDTHS, Graph
 from retrieval.vector_index import Meta
 from retrieval.vector_lists import MEMBERS, Lists
@@ -22,10 +22,12 @@ from retrieval.vector_planner import probes_for
 from retrieval.vector_spec import Spec, parse_spec
 from retrieval.vector_steps import Steps
 from retrieval.vector_store import Codes as Store
-from retrieval.vector_store import Halves, mapped
+from retrieval.vector_store import Halves, best, mapped
 
 ENTRIES, PROBES = 8, 6
 """A walk begins at the middle rows of so many cells, which are sought in so many branches of the tree."""
+
+_SAMPLE, _K, _MARGIN, _SEED = 300, 10, 0.01, 20240501
 
 
 def build_cell_graph(
@@ -34,15 +36,38 @@ def build_cell_graph(
     """Write the graph over what ``store`` holds, and lists for filters; returns the effort that ``recall`` takes."""
     build_links(folder, spec.links, store, threads, steps)
     lists = Lists(folder, store.count, store.dimension)
-    effort = {"width": WIDTHS[-1], "probes": probes_for(store, lists, recall)}
-    index = open_cell_graph(folder, Meta(str(spec), store.count, store.dimension, effort), store)
-    return calibrated(index, index.with_effort, [{**effort, "width": width} for width in WIDTHS], recall)
+    walk = CellWalk(folder, Meta(str(spec), store.count, store.dimension, {}))
+    return {"width": width_for(walk, store, recall), "probes": probes_for(store, lists, recall)}
 
 
 def open_cell_graph(folder: Path, meta: Meta, store: Store | Halves) -> Graph:
     """Raises IndexUnreadable."""
     lists = Lists(folder, meta.count, meta.dimension)
     return Graph(meta, CellWalk(folder, meta), lists, store)
+
+
+def width_for(walk: CellWalk, store: Store, recall: float) -> int:
+    """The least of WIDTHS at which recall@10 is ``recall`` and a margin, asked with stored vectors that are hidden.
+
+    A stored vector is a node of the graph: its links are its neighbours, and a search for it finds them too easily. At
+    a million real embeddings and a beam of 32, held-out questions had a recall of 0.924, stored ones 0.977, and stored
+    ones whose nodes are passed over as if they were not there 0.940.
+    """
+    nodes = np.sort(np.random.default_rng(_SEED).permutation(store.count)[:_SAMPLE])
+    rows = walk.rows(nodes)
+    queries = store.vectors(rows)
+    truth = [
+        set(hits.rows[hits.rows != row][:_K].tolist())
+        for hits, row in zip(exact(store, queries, _K + 1), rows, strict=True)
+    ]
+    for width in WIDTHS:
+        found = 0
+        for node, query, expected in zip(nodes.tolist(), queries, truth, strict=True):
+            near = walk(query, max(width, 2 * _K), None, hidden=node)
+            found += len(expected & set(best(near, store.score(near, query), _K).rows.tolist()))
+        if found >= min(1.0, recall + _MARGIN) * sum(map(len, truth)):
+            return width
+    return WIDTHS[-1]
 
 
 class CellWalk:
@@ -63,15 +88,22 @@ class CellWalk:
         except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise IndexUnreadable(f"{folder / TREE} cannot be read ({error}): build the collection again") from error
 
-    def __call__(self, vector: NDArray[np.float32], width: int, allowed: Bitmap | None) -> Rows:
-        """At most ``width`` allowed rows, the nearest that were met while so many were kept in sight."""
+    def __call__(self, vector: NDArray[np.float32], width: int, allowed: Bitmap | None, *, hidden: int = NONE) -> Rows:
+        """At most ``width`` allowed rows, the nearest that were met while so many were kept in sight.
+
+        The node ``hidden`` is passed over.
+        """
         codes, scale = _native.quantise_int8(vector[None, :])
         cells = nearest_leaves(Codes(codes, scale), self._tree, probes=PROBES, ways=ENTRIES)[0]
         found = search(
             self._nodes, self._links, codes[0], self._central[cells[cells >= 0]], width=width, depth=width,
-            row_of=self._row_of, bits=None if allowed is None else allowed.bits,
+            row_of=self._row_of, bits=None if allowed is None else allowed.bits, hidden=hidden,
         )  # fmt: skip
-        return self._row_of[found.rows].astype(np.int64)
+        return self.rows(found.rows)
+
+    def rows(self, nodes: Rows) -> Rows:
+        """The rows of the store that nodes stand for."""
+        return self._row_of[nodes].astype(np.int64)
 
     @property
     def bytes(self) -> int:

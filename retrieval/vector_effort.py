@@ -9,7 +9,7 @@ import numpy as np
 
 from retrieval.types import Hits, Rows, Vectors
 from retrieval.vector_index import VectorIndex
-from retrieval.vector_store import best
+from retrieval.vector_store import Store, best
 
 E = TypeVar("E", bound=Mapping[str, int])
 
@@ -55,7 +55,7 @@ class Questions:
         return found / (self._k * len(self._rows))
 
 
-def exact(index: VectorIndex, queries: Vectors, depth: int) -> list[Hits]:
+def exact(index: VectorIndex | Store, queries: Vectors, depth: int) -> list[Hits]:
     """For each query (float32 ``[q, d]``) the best ``depth`` rows by the stored vectors: matrix products by blocks."""
     tops = [Hits.empty() for _ in queries]
     for start in range(0, index.count, _BLOCK):

@@ -190,18 +190,19 @@ def mutual(
 
 def search(
     codes: Codes, links: Links, query: NDArray[np.int8], entries: Links, *, width: int, depth: int,
-    row_of: Links, bits: NDArray[np.uint8] | None,
+    row_of: Links, bits: NDArray[np.uint8] | None, hidden: int = NONE,
 ) -> Found:  # fmt: skip
     """Best-first search with a beam of ``width`` from ``entries`` (rows). What was scored and has its bit set, the best
-    ``depth`` of it; bits are asked by ``row_of[row]``. Scores lack the query's scale."""
+    ``depth`` of it; bits are asked by ``row_of[row]``. The row ``hidden`` is passed over as if it were not there.
+    Scores lack the query's scale."""
     library = loaded()
     if library is None:
-        return twins.search(codes, links, query, entries, width, depth, row_of, bits)
+        return twins.search(codes, links, query, entries, width, depth, row_of, bits, hidden)
     rows, scores, scored = np.empty(depth, np.int64), np.empty(depth, np.float32), np.zeros(1, np.int64)
     found = library.riddle_graph_search(
         *_of(codes), codes.dimension, address(links), links.shape[1], address(query), address(entries), len(entries),
-        width, address(row_of), None if bits is None else address(bits), depth, address(rows), address(scores),
-        address(scored),
+        width, address(row_of), None if bits is None else address(bits), hidden, depth, address(rows),
+        address(scores), address(scored),
     )  # fmt: skip
     _check(found)
     return Found(rows[:found], scores[:found], int(scored[0]))

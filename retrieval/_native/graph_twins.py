@@ -84,11 +84,11 @@ def mutual(
 
 def search(
     codes: Codes, links: Links, query: NDArray[np.int8], entries: Links, width: int, depth: int, row_of: Links,
-    bits: NDArray[np.uint8] | None,
+    bits: NDArray[np.uint8] | None, hidden: int = NONE,
 ) -> Found:  # fmt: skip
     from retrieval._native.graph import Found
 
-    _, scored = _walk(codes, links, query, entries, width)
+    _, scored = _walk(codes, links, query, entries, width, hidden)
     rows = np.array(sorted(scored), np.int64)
     if bits is not None:
         outside = row_of[rows]
@@ -99,13 +99,13 @@ def search(
 
 
 def _walk(
-    codes: Codes, links: Links, query: NDArray[np.int8], entries: Links, width: int
+    codes: Codes, links: Links, query: NDArray[np.int8], entries: Links, width: int, hidden: int = NONE
 ) -> tuple[list[tuple[float, int]], dict[int, float]]:
     """Best-first search: the beam at its end as (-score, row), best first, and the score of every row met."""
     scored: dict[int, float] = {}
     beam: list[tuple[float, int]] = []
     expanded: set[int] = set()
-    fresh = [int(row) for row in dict.fromkeys(entries.tolist()) if row != NONE]
+    fresh = [int(row) for row in dict.fromkeys(entries.tolist()) if row not in {NONE, hidden}]
     while True:
         for row, score in zip(fresh, _products(codes, np.array(fresh, np.int64), query).tolist(), strict=True):
             scored[row] = score
@@ -115,7 +115,7 @@ def _walk(
         if node is None:
             return beam, scored
         expanded.add(node)
-        fresh = [row for row in dict.fromkeys(links[node].tolist()) if row != NONE and row not in scored]
+        fresh = [row for row in dict.fromkeys(links[node].tolist()) if row not in {NONE, hidden} and row not in scored]
 
 
 def _pruned(codes: Codes, row: int, candidates: Links, alpha: float, degree: int) -> list[int]:

@@ -80,9 +80,12 @@ def test_a_search_meets_what_the_twin_meets_and_returns_what_is_admitted(
     entries = numbers.integers(0, 120, 4).astype(np.uint32)
     row_of = numbers.permutation(120).astype(np.uint32)
     flags = numbers.random(120) < share
-    for bits in (None, Bitmap.of_flags(flags).bits):
-        found = graph.search(codes, links, query, entries, width=width, depth=depth, row_of=row_of, bits=bits)
-        expected = graph_twins.search(codes, links, query, entries, width, depth, row_of, bits)
+    for bits, hidden in ((None, NONE), (Bitmap.of_flags(flags).bits, NONE), (None, int(entries[0]))):
+        found = graph.search(
+            codes, links, query, entries, width=width, depth=depth, row_of=row_of, bits=bits, hidden=hidden
+        )
+        expected = graph_twins.search(codes, links, query, entries, width, depth, row_of, bits, hidden)
+        assert hidden not in found.rows
         assert np.array_equal(found.rows, expected.rows)
         np.testing.assert_array_equal(found.scores, expected.scores)
         assert found.scored == expected.scored

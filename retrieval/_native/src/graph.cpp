@@ -131,11 +131,13 @@ Scratch& scratch() {
     return one;
 }
 
-// Best-first search. Each row that is scored is also shown to `seen`, scores without the query's scale.
+// Best-first search, as if `hidden` were not there. Each row that is scored is also shown to `seen`, scores without the
+// query's scale.
 template <typename Seen>
 int64_t search(const Store& store, const uint32_t* links, int64_t degree, const Int8Query& q, const uint32_t* entries, int64_t entry_count,
-               size_t width, Scratch& s, Seen seen) {
+               size_t width, uint32_t hidden, Scratch& s, Seen seen) {
     s.met.clear();
+    if (hidden != kNone) s.met.add(hidden);
     s.beam.reset(width);
     s.fresh.clear();
     int64_t scored = 0;
@@ -207,14 +209,14 @@ void gather(const Store& store, uint32_t row, Scratch& s) {
 }  // namespace
 
 // Searches for one query. `row_of` gives the caller's number of a row, by which `bits` (may be null) are asked. The best
-// `depth` admitted rows that were scored, by their number here. `scored`: how many rows were looked at.
+// `depth` admitted rows that were scored, by their number here; `hidden` (kNone for none) is left out. `scored`: how many rows were looked at.
 RIDDLE_API int64_t riddle_graph_search(const int8_t* codes, const float* scales, int64_t d, const uint32_t* links, int64_t degree,
                                        const int8_t* query, const uint32_t* entries, int64_t entry_count, int64_t width,
-                                       const uint32_t* row_of, const uint8_t* bits, int64_t depth, int64_t* rows, float* scores,
-                                       int64_t* scored) try {
+                                       const uint32_t* row_of, const uint8_t* bits, int64_t hidden, int64_t depth, int64_t* rows,
+                                       float* scores, int64_t* scored) try {
     const Store store{codes, scales, d};
     Best best{size_t(depth)};
-    *scored = search(store, links, degree, Int8Query(query, size_t(d)), entries, entry_count, size_t(width), scratch(),
+    *scored = search(store, links, degree, Int8Query(query, size_t(d)), entries, entry_count, size_t(width), uint32_t(hidden), scratch(),
                      [&](float score, uint32_t id) {
                          if (score >= best.floor() && (!bits || admitted(bits, row_of[id]))) best.offer(score, id);
                      });
@@ -245,7 +247,7 @@ RIDDLE_API int riddle_graph_improve(const int8_t* codes, const float* scales, in
     Scratch& s = scratch();
     for (int64_t row = first; row < last; row++) {
         const Int8Query q(store.row(uint32_t(row)), size_t(d));
-        search(store, links, degree, q, entries + (row - first) * entry_count, entry_count, size_t(width), s, [](float, uint32_t) {});
+        search(store, links, degree, q, entries + (row - first) * entry_count, entry_count, size_t(width), kNone, s, [](float, uint32_t) {});
         s.begin(uint32_t(row));
         for (const Node& node : s.beam.nodes()) s.take(node.id);
         const uint32_t* own = links + row * degree;
