@@ -30,11 +30,13 @@ from indexing.converted import Block, Converted
 from indexing.embedding import embed
 from ranking.cross_encoder import open_reranker
 from ranking.pipeline import RankPipeline
-from retrieval.collection import CollectionStore, Part, write_generation
+from retrieval.batch import write_generation
 from retrieval.encoders import open_encoder
 from retrieval.models import find_model
-from retrieval.reader import Generation
 from retrieval.recall import recall
+from retrieval.segment import Part
+from retrieval.snapshot import Snapshot
+from retrieval.store import CollectionStore
 from retrieval.types import Document, Encoder, EncoderSpec, Language, Vectors, passage_text
 from services.settings import environment
 
@@ -120,7 +122,7 @@ def draw(
     return documents, asked
 
 
-def index(root: Path, documents: Sequence[Document], encoder: Encoder) -> Generation:
+def index(root: Path, documents: Sequence[Document], encoder: Encoder) -> Snapshot:
     """A collection of these documents, cut and encoded as a build does it."""
     chunks = [
         chunk(Converted(d.text, (Block("paragraph", 0, len(d.text)),), d.title), ChunkSettings()) for d in documents
@@ -133,7 +135,7 @@ def index(root: Path, documents: Sequence[Document], encoder: Encoder) -> Genera
     store = CollectionStore(root)
     part = Part(list(documents), chunks, embed(encoder, texts))
     write_generation(store, "fit", [part], encoder=encoder.spec)
-    return store.open("fit")
+    return store.snapshot("fit")
 
 
 def english(home: Path, data: Path, questions: int, seed: int) -> Iterator[tuple[Asked, Evidence]]:
@@ -142,11 +144,11 @@ def english(home: Path, data: Path, questions: int, seed: int) -> Iterator[tuple
     pipeline = RankPipeline(open_reranker(find_model(RERANKER, home), threads=1))
     documents, asked = draw(data / "squad" / "train-v1.1.json.gz", ARTICLES, PARAGRAPHS, questions, seed)
     with tempfile.TemporaryDirectory() as folder:
-        generation = index(Path(folder), documents, encoder)
+        snapshot = index(Path(folder), documents, encoder)
         for question in asked:
-            fused = recall(generation, encoder, question.text).candidates
+            fused = recall(snapshot, encoder, question.text).candidates
             reranked = pipeline.rank(question.text, fused).candidates
-            by_words = recall(generation, None, question.text).candidates
+            by_words = recall(snapshot, None, question.text).candidates
             for candidates in (reranked, fused, by_words):
                 yield question, evidence(question.text, candidates[:READ], "en")
 
@@ -155,9 +157,9 @@ def chinese(data: Path, questions: int, seed: int) -> Iterator[tuple[Asked, Evid
     """Evidence by words, the only channel that reads Chinese by default."""
     documents, asked = draw(data / "cmrc2018" / "train.json.gz", 10_000, 10_000, questions, seed)
     with tempfile.TemporaryDirectory() as folder:
-        generation = index(Path(folder), documents, NoEncoder())
+        snapshot = index(Path(folder), documents, NoEncoder())
         for question in asked:
-            candidates = recall(generation, None, question.text).candidates[:READ]
+            candidates = recall(snapshot, None, question.text).candidates[:READ]
             if candidates:
                 yield question, evidence(question.text, candidates, "zh")
 

@@ -27,7 +27,7 @@ COUNT = 1_010_000
 _FIELDS = ("title", "text", "context", "question", "en", "zh", "answer")
 
 
-def texts(data: Path) -> Iterator[str]:
+def all_texts(data: Path) -> Iterator[str]:
     """Every text of every file below ``data``."""
     for path in sorted(data.rglob("*.gz")):
         if path.name.endswith(".json.gz"):
@@ -55,7 +55,7 @@ def _strings(value: Any) -> Iterator[str]:
 def extract(data: Path, out: Path) -> None:
     """Distinct sentences of 4 to 60 words (12 to 400 characters), shuffled by seed, cut to COUNT."""
     found: set[str] = set()
-    for text in texts(data):
+    for text in all_texts(data):
         for start, end in sentences(text):
             sentence = " ".join(text[start:end].split())
             if 12 <= len(sentence) <= 400 and (4 <= sentence.count(" ") + 1 <= 60 or not sentence.isascii()):
@@ -84,8 +84,8 @@ def embed(model: Path, out: Path, device: str, batch: int = 2048) -> None:
     with torch.inference_mode():
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            inputs = tokenizer([lines[i] for i in rows], padding=True, truncation=True, max_length=128, return_tensors="pt")
-            inputs = inputs.to(device)
+            texts = [lines[i] for i in rows]
+            inputs = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt").to(device)
             hidden = encoder(**inputs).last_hidden_state.float()
             mask = inputs["attention_mask"][:, :, None].float()
             pooled = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)

@@ -24,7 +24,7 @@ from retrieval.segment import Part, Segment, SegmentWriter, finish_segment
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore, check_name
 from retrieval.types import CollectionInfo, EncoderSpec
-from retrieval.vector_index import measured_recall
+from retrieval.vector_effort import measured_recall
 from retrieval.vector_spec import resolve
 
 Progress = Callable[[str, int], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -93,10 +93,10 @@ def test_a_filter_has_at_most_a_thousand_comparisons_and_ten_thousand_values() -
         parse_filter(leaf("in", "a", list(range(MAX_VALUES + 1))))
 
 
-DOCUMENT: Metadata = {
+DOCUMENT = cast("Metadata", {
     "lang": "zh", "year": 2024, "price": 2.5, "draft": False, "tags": ["news", "law", 7], "none": None,
     "when": "2024-05-31T12:00:00+02:00", "big": 2**53 + 1, "nan": float("nan"), "nested": {"a": 1},
-}  # fmt: skip
+})  # fmt: skip
 
 
 @pytest.mark.parametrize(
