@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from indexing.embedding import embed
 from indexing.formats.ocr import Recognise
 from indexing.items import Item, convert_item
 from indexing.ledger import ENTRY, Finished, Prepared
+from indexing.records import FieldMap
 from indexing.settings import BuildSettings
 from indexing.sources import Rejected
 from retrieval.errors import SourceUnreadable
@@ -164,9 +166,15 @@ def item_digest(entry: Entry) -> str:
     if isinstance(entry, Rejected):
         told: list[object] = ["rejected", entry.reason]
     else:
-        fields = asdict(entry.fields) if entry.fields is not None else None
-        told = ["item", entry.format, fields, entry.links, entry.acl, hashlib.sha256(entry.data).hexdigest()]
+        content = hashlib.sha256(entry.data).hexdigest()
+        told = ["item", entry.format, _told(entry.fields), entry.links, entry.acl, content]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=64)
+def _told(fields: FieldMap | None) -> str:
+    """Telling a mapping takes longer than digesting a row, and all rows of a file have the same."""
+    return "" if fields is None else json.dumps(asdict(fields))
 
 
 def partitions(entries: Iterable[Entry], settings: BuildSettings) -> Iterator[list[Entry]]:
