@@ -23,7 +23,7 @@ from indexing.publishing import check_encoder, publish, working
 from indexing.settings import BuildSettings
 from indexing.sources import Rejected
 from indexing.steps import Steps
-from indexing.sync_state import SyncState
+from indexing.sync_state import Counts, SyncState
 from retrieval.errors import InvalidRequest, SourceUnreadable, Unavailable
 from retrieval.manifest import CollectionSettings
 from retrieval.store import CollectionStore
@@ -104,13 +104,18 @@ def sync(
             raise InvalidRequest(f"nothing to sync: {connector.name} holds nothing that can be read")
         state.apply()
         ledger.clear()
+    seconds = round(time.monotonic() - began, 3)
+    return _summary(counts, seconds, store.info(collection).generation, steps, reader)
+
+
+def _summary(counts: Counts, seconds: float, generation: str, steps: Steps, reader: _Reader) -> SyncSummary:
     return SyncSummary(
         added=counts.added,
         changed=counts.changed,
         deleted=counts.deleted,
         unchanged=counts.unchanged,
-        seconds=round(time.monotonic() - began, 3),
-        generation=store.info(collection).generation,
+        seconds=seconds,
+        generation=generation,
         rejected=steps.rejected.named,
         rejected_count=steps.rejected.count,
         failed=reader.failed,

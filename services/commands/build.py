@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.commands.common import Access, Config, Debug, Home, Json, load_settings, note, print_json, say
+from services.commands.common import (
+    Access,
+    Config,
+    Debug,
+    Format,
+    Home,
+    Json,
+    Mapped,
+    load_settings,
+    note,
+    print_json,
+    say,
+)
 from services.progress import shown
 
 if TYPE_CHECKING:
@@ -28,21 +40,12 @@ def build(
     collection: Annotated[
         str, typer.Option(help="The collection to build into; by default the settings' default_collection.")
     ] = "",
-    format: Annotated[
-        str, typer.Option("--format", help="Read .txt files and texts in rows as: plain, markdown, rst, html.")
-    ] = "",
-    map_: Annotated[
-        str, typer.Option("--map", help="Fields of JSONL, CSV and Parquet rows: text=body,title=name,id=key.")
-    ] = "",
+    format: Format = "",
+    map_: Mapped = "",
     acl: Access = None,
     near_duplicates: Annotated[
         float | None,
-        typer.Option(
-            "--near-duplicates",
-            metavar="SHARE",
-            help="Leave out documents that are at least this similar to another, such as 0.85.",
-            show_default=False,
-        ),
+        typer.Option(help="Leave out documents at least this similar to another, such as 0.85.", show_default=False),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Start afresh instead of adding.")] = False,
     home: Home = None,
@@ -70,8 +73,7 @@ def build(
     from services.bootstrap import builds_folder, collections_folder, encoder_of
     from services.encoders import encoder_named
 
-    flags = {"build.near_duplicates": near_duplicates}
-    settings = load_settings(home, config, flags)
+    settings = load_settings(home, config, {"build.near_duplicates": near_duplicates})
     forced, fields, rules = forced_format(format), parse_field_map(map_), tuple(map(parse_rule, acl or ()))
     name = collection or settings.default_collection
     store = CollectionStore(collections_folder(settings.home))
@@ -91,10 +93,7 @@ def build(
             replace=replace,
             progress=show,
         )
-    if json:
-        print_json(_as_json(summary))
-    else:
-        _print(summary)
+    print_json(_as_json(summary)) if json else _print(summary)
 
 
 def _as_json(summary: BuildSummary) -> dict[str, object]:

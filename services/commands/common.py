@@ -27,6 +27,12 @@ Config = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback when something fails.")]
+Format = Annotated[
+    str, typer.Option("--format", help="Read .txt files and texts in rows as: plain, markdown, rst, html.")
+]
+Mapped = Annotated[
+    str, typer.Option("--map", help="Fields of JSONL, CSV and Parquet rows: text=body,title=name,id=key.")
+]
 Access = Annotated[
     list[str] | None,
     typer.Option(

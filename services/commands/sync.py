@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.commands.build import reasons
-from services.commands.common import Access, Config, Debug, Home, Json, load_settings, note, print_json, say
+from services.commands.common import (
+    Access,
+    Config,
+    Debug,
+    Format,
+    Home,
+    Json,
+    Mapped,
+    load_settings,
+    note,
+    print_json,
+    say,
+)
 from services.progress import shown
 
 if TYPE_CHECKING:
@@ -36,12 +48,8 @@ def sync(
     kind: Annotated[
         str, typer.Option(help="What SOURCE is: folder, git, sitemap, urls. Told by itself when left out.")
     ] = "",
-    format: Annotated[
-        str, typer.Option("--format", help="Read .txt files and texts in rows as: plain, markdown, rst, html.")
-    ] = "",
-    map_: Annotated[
-        str, typer.Option("--map", help="Fields of JSONL, CSV and Parquet rows: text=body,title=name,id=key.")
-    ] = "",
+    format: Format = "",
+    map_: Mapped = "",
     acl: Access = None,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Delete everything when the source lists nothing any more.")
@@ -85,6 +93,10 @@ def sync(
             allow_empty=allow_empty,
             progress=show,
         )
+    _told(summary, json)
+
+
+def _told(summary: SyncSummary, json: bool) -> None:
     if json:
         print_json(_as_json(summary))
     else:
