@@ -33,7 +33,7 @@ __all__ = ["FIELDS", "Lexical", "LexicalQuery", "LexicalWriter", "LiveLexical", 
 
 _VERY_FEW, _FEW = 30, 3000
 """So many admitted rows are named to the index one by one, each some 20 microseconds: always, and when else is slow."""
-_WIDE: Final = 0.1
+_WIDE: Final = 0.05
 """From this share of admitted passages on, searching wide and checking is faster than applying the filter inside."""
 _REMEMBERED: Final = 1 << 16
 
