@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from ranking.pipeline import RankPipeline
+from retrieval.analysis import analyse
 from retrieval.changes import Outcome
 from retrieval.collection import Collection
 from retrieval.errors import CollectionNotFound, Conflict, InvalidRequest, RiddleError, Unavailable
 from retrieval.filters import Scope, parse_filter
+from retrieval.garbage import collect_seldom
 from retrieval.manifest import CollectionSettings
 from retrieval.recall import recall
 from retrieval.snapshot import Snapshot
@@ -225,6 +227,8 @@ class EmbeddedRecall:
                 log.warning("the collection %s: %s", name, error.detail)
                 if name == self._default and error.code == "index_unreadable":
                     raise
+        analyse("数据库")  # loads the dictionary of the segmenter
+        collect_seldom()
         return True
 
 

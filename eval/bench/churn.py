@@ -15,8 +15,10 @@ import numpy as np
 
 from eval.bench.latency import Latencies, open_loop
 from eval.bench.texts import coined
+from retrieval.analysis import analyse
 from retrieval.changes import Change, Delete, Upsert
 from retrieval.errors import RiddleError
+from retrieval.garbage import collect_seldom
 from retrieval.types import Chunk, Document, Vectors
 
 DELETES = 5
@@ -210,6 +212,8 @@ def searching(
     searcher = Searcher(open_target(), queries.texts, queries.vectors, news)
     for number in range(WARM):
         searcher(5 * number + 1)
+    analyse("数据库")  # loads the dictionary of the segmenter, as a service does before it is ready
+    collect_seldom()
     answer.send("warm")
     answer.recv()
     latencies = open_loop("search", searcher, rate=rate, seconds=seconds)
@@ -225,6 +229,8 @@ def writing(open_target: Open, vectors: Vectors, news: Connection, churn: Churn,
         target.write(changes)
         news.send(draw.sample(seen, 3))
 
+    analyse("数据库")
+    collect_seldom()
     answer.send("warm")
     answer.recv()
     what = f"batch of {churn.batch} upserts and {DELETES} deletes"
