@@ -18,7 +18,7 @@ from retrieval.vector_effort import exact
 from retrieval.vector_graph import WIDTHS, Graph
 from retrieval.vector_index import Meta
 from retrieval.vector_lists import MEMBERS, Lists
-from retrieval.vector_planner import probes_for
+from retrieval.vector_planner import MARGIN, ListScan, margin_for
 from retrieval.vector_spec import Spec, parse_spec
 from retrieval.vector_steps import Steps
 from retrieval.vector_store import Codes as Store
@@ -35,15 +35,21 @@ def build_cell_graph(
 ) -> dict[str, int]:
     """Write the graph over what ``store`` holds, and lists for filters; returns the effort that ``recall`` takes."""
     build_links(folder, spec.links, store, threads, steps)
-    lists = Lists(folder, store.count, store.dimension)
-    walk = CellWalk(folder, Meta(str(spec), store.count, store.dimension, {}))
-    return {"width": width_for(walk, store, recall), "probes": probes_for(store, lists, recall)}
+    meta = Meta(str(spec), store.count, store.dimension, {})
+    walk = CellWalk(folder, meta)
+    return {"width": width_for(walk, store, recall), "margin": margin_for(_scan(folder, meta, walk, store), recall)}
 
 
 def open_cell_graph(folder: Path, meta: Meta, store: Store | Halves) -> Graph:
     """Raises IndexUnreadable."""
-    lists = Lists(folder, meta.count, meta.dimension)
-    return Graph(meta, CellWalk(folder, meta), lists, store)
+    walk = CellWalk(folder, meta)
+    return Graph(meta, walk, _scan(folder, meta, walk, store), store)
+
+
+def _scan(folder: Path, meta: Meta, walk: CellWalk, store: Store | Halves) -> ListScan:
+    """The cells as lists, read from the nodes, which lie in their order."""
+    lists = Lists(folder, meta.count, meta.dimension, packed=True)
+    return ListScan(meta.spec, lists, walk.vectors, store, meta.effort.get("margin", MARGIN))
 
 
 def width_for(walk: CellWalk, store: Store, recall: float) -> int:
@@ -104,6 +110,11 @@ class CellWalk:
     def rows(self, nodes: Rows) -> Rows:
         """The rows of the store that nodes stand for."""
         return self._row_of[nodes].astype(np.int64)
+
+    @property
+    def vectors(self) -> Store:
+        """The nodes, in their order."""
+        return Store(self._nodes.codes, self._nodes.scales)
 
     @property
     def bytes(self) -> int:

@@ -20,10 +20,10 @@ from retrieval.types import Hits, Rows, Vectors
 from retrieval.vector_effort import calibrated
 from retrieval.vector_index import Meta, check_query
 from retrieval.vector_lists import Lists, build_lists, remove_aside
-from retrieval.vector_planner import Planner, probes_for
+from retrieval.vector_planner import MARGIN, ListScan, Planner, margin_for
 from retrieval.vector_spec import Spec, lists_for, parse_spec
 from retrieval.vector_steps import Steps
-from retrieval.vector_store import Codes, Store, best, mapped, open_store
+from retrieval.vector_store import Codes, Halves, Store, best, mapped, open_store
 
 GRAPH, LINKS = "graph.faiss", "links.u32"
 
@@ -45,40 +45,43 @@ class Walk(Protocol):
     def bytes(self) -> int: ...
 
 
-def build_graph(folder: Path, spec: Spec, store: Store, threads: int, steps: Steps, recall: float) -> dict[str, int]:
+def build_graph(
+    folder: Path, spec: Spec, store: Halves | Codes, threads: int, steps: Steps, recall: float
+) -> dict[str, int]:
     """Write the graph over what ``store`` holds, and lists for filters; returns the effort that ``recall`` takes."""
     build_lists(folder, store, lists_for(store.count), threads, steps)
     steps("graph", lambda: _insert(folder, spec, store, threads, steps))
     remove_aside(folder)
-    lists = Lists(folder, store.count, store.dimension)
-    effort = {"width": WIDTHS[-1], "probes": probes_for(store, lists, recall)}
+    scan = ListScan(str(spec), Lists(folder, store.count, store.dimension), store, store)
+    effort = {"width": WIDTHS[-1], "margin": margin_for(scan, recall)}
     index = open_graph(folder, Meta(str(spec), store.count, store.dimension, effort), store)
     return calibrated(index, index.with_effort, index.efforts, recall)
 
 
-def open_graph(folder: Path, meta: Meta, store: Store) -> Graph:
+def open_graph(folder: Path, meta: Meta, store: Halves | Codes) -> Graph:
     """Raises IndexUnreadable."""
     spec = parse_spec(meta.spec)
     lists = Lists(folder, meta.count, meta.dimension)
+    scan = ListScan(meta.spec, lists, store, store, meta.effort.get("margin", MARGIN))
     if not spec.codec:
-        return Graph(meta, FaissWalk(folder / GRAPH, meta), lists, store)
+        return Graph(meta, FaissWalk(folder / GRAPH, meta), scan, store)
     codes = store if isinstance(store, Codes) else open_store(folder, "i8", meta.count, meta.dimension)
     assert isinstance(codes, Codes)
-    return Graph(meta, NativeWalk(folder, spec, codes, lists), lists, store)
+    return Graph(meta, NativeWalk(folder, spec, codes, lists), scan, store)
 
 
 class Graph:
     """A graph whose nodes are the rows; few allowed rows are sought in lists instead."""
 
-    def __init__(self, meta: Meta, nodes: Walk, lists: Lists, store: Store) -> None:
+    def __init__(self, meta: Meta, nodes: Walk, scan: ListScan, store: Store) -> None:
         self.spec, self.count, self.dimension = meta.spec, meta.count, meta.dimension
-        self._meta, self._nodes, self._lists, self._store = meta, nodes, lists, store
+        self._meta, self._nodes, self._scan, self._store = meta, nodes, scan, store
         self._width = meta.effort["width"]
-        self._planner = Planner(store, lists, meta.effort["probes"])
+        self._planner = Planner(scan)
 
     def with_effort(self, effort: Mapping[str, int]) -> Graph:
         """The same index, searched harder or less hard."""
-        return Graph(replace(self._meta, effort=effort), self._nodes, self._lists, self._store)
+        return Graph(replace(self._meta, effort=effort), self._nodes, self._scan, self._store)
 
     @property
     def efforts(self) -> list[dict[str, int]]:
@@ -105,8 +108,7 @@ class Graph:
     def memory(self) -> Mapping[str, int]:
         return {
             "anonymous graph": self._nodes.bytes,
-            "anonymous centroids": self._lists.bytes,
-            "mapped members": 4 * self.count,
+            **self._scan.memory(),
             "mapped store": self._store.bytes,
         }
 
@@ -145,7 +147,7 @@ class NativeWalk:
         self._nodes = Nodes(np.array(codes.codes), np.array(codes.scales))
         self._rows = np.arange(codes.count, dtype=np.uint32)
         self._lists = lists
-        offsets, members = lists.members.offsets, lists.members.rows
+        offsets, members = lists.cells.offsets, lists.cells.members
         middles = np.minimum((offsets[:-1] + offsets[1:]) // 2, codes.count - 1)  # of an empty list some other's row
         self._entries = members[middles].astype(np.uint32)
 

@@ -78,6 +78,16 @@ def open_index(folder: Path) -> VectorIndex:
     """What a VectorWriter closed in ``folder``. Raises IndexUnreadable when a file is missing, cut or of others."""
     meta = read_meta(folder)
     spec = parse_spec(meta.spec)
+    if spec.family == "IVF" and spec.codec == "SQ8":
+        from retrieval.vector_listed import open_listed_index
+
+        halves = open_store(folder, "f16", meta.count, meta.dimension) if store_kind(spec) == "f16" else None
+        assert not isinstance(halves, Codes)
+        return open_listed_index(folder, meta, halves)
+    if spec.family == "IVF":
+        from retrieval.vector_ivf import open_ivf
+
+        return open_ivf(folder, meta)
     store = open_store(folder, store_kind(spec), meta.count, meta.dimension)
     if spec.family == "Flat":
         codes = store if isinstance(store, Codes) else open_store(folder, "i8", meta.count, meta.dimension)
@@ -87,13 +97,9 @@ def open_index(folder: Path) -> VectorIndex:
         from retrieval.graph import open_cell_graph
 
         return open_cell_graph(folder, meta, store)
-    if spec.family == "HNSW":
-        from retrieval.vector_graph import open_graph
+    from retrieval.vector_graph import open_graph
 
-        return open_graph(folder, meta, store)
-    from retrieval.vector_ivf import open_ivf
-
-    return open_ivf(folder, meta, store)
+    return open_graph(folder, meta, store)
 
 
 def store_kind(spec: Spec) -> Kind:

@@ -14,14 +14,16 @@ from retrieval.bitmap import Bitmap
 from retrieval.errors import DiskFull, IndexUnreadable
 from retrieval.types import Hits, Rows, Vectors
 from retrieval.vector_effort import calibrated
-from retrieval.vector_index import Meta, check_query
+from retrieval.vector_index import Meta, check_query, store_kind
+from retrieval.vector_listed import open_listed, write_listed
 from retrieval.vector_lists import ASSIGNED, BLOCK, CENTROIDS, Lists, build_lists, remove_aside
-from retrieval.vector_planner import PROBES, Planner
+from retrieval.vector_planner import MARGIN, ListScan, Planner, margin_for
 from retrieval.vector_spec import Spec, parse_spec
 from retrieval.vector_steps import Steps
-from retrieval.vector_store import Store, best, mapped
+from retrieval.vector_store import Codes, Halves, Ordered, best, mapped
 
 INDEX = "lists.faiss"
+PROBES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 _TRAINED, _CODED = "codec.faiss", "coded.u8"
 _SAMPLE = 65_536
@@ -32,16 +34,21 @@ _SEED = 20240501
 CANDIDATES = (50, 100, 200, 400)
 
 
-def build_ivf(folder: Path, spec: Spec, store: Store, threads: int, steps: Steps, recall: float) -> dict[str, int]:
+def build_ivf(
+    folder: Path, spec: Spec, store: Halves | Codes, threads: int, steps: Steps, recall: float
+) -> dict[str, int]:
     """Write lists, codes and the index over what ``store`` holds; returns the effort that ``recall`` takes."""
     _faiss().omp_set_num_threads(threads)
     build_lists(folder, store, spec.lists, threads, steps)
+    steps("order", lambda: write_listed(folder, store, steps))
     steps("codec", lambda: _train(folder, spec, store))
     for start in range(0, store.count, BLOCK):
         steps(f"code {start}", lambda start=start: _encode(folder, store, start, steps))  # type: ignore[misc]
     steps("pack", lambda: _pack(folder, spec, store))
-    index = open_ivf(folder, Meta(str(spec), store.count, store.dimension, {"probes": 1, "candidates": 1}), store)
-    return calibrated(index, index.with_effort, index.efforts, recall)
+    meta = Meta(str(spec), store.count, store.dimension, {"probes": 1, "candidates": 1})
+    index = open_ivf(folder, meta)
+    margin = margin_for(index.scan, recall)
+    return {**calibrated(index, index.with_effort, index.efforts, recall), "margin": margin}
 
 
 def remove_ivf_aside(folder: Path) -> None:
@@ -51,17 +58,18 @@ def remove_ivf_aside(folder: Path) -> None:
 
 
 class Ivf:
-    """Lists of codes in memory, the store mapped. Centroids are compared as int8, which a fast-scan index would not."""
+    """Lists of codes in memory, vectors mapped. Centroids are compared as int8, which a fast-scan index would not."""
 
-    def __init__(self, meta: Meta, index: Any, lists: Lists, store: Store) -> None:
+    def __init__(self, meta: Meta, index: Any, lists: Lists, store: Ordered) -> None:
         self.spec, self.count, self.dimension = meta.spec, meta.count, meta.dimension
         self._meta, self._index, self._lists, self._store = meta, index, lists, store
         self._probes, self._candidates = meta.effort["probes"], meta.effort["candidates"]
-        self._planner = Planner(store, lists, self._probes)
+        self.scan = ListScan(meta.spec, lists, store.base, store, meta.effort.get("margin", MARGIN))
+        self._planner = Planner(self.scan)
 
     def with_effort(self, effort: Mapping[str, int]) -> Ivf:
         """The same index, searched harder or less hard."""
-        return Ivf(replace(self._meta, effort=effort), self._index, self._lists, self._store)
+        return Ivf(replace(self._meta, effort={**self._meta.effort, **effort}), self._index, self._lists, self._store)
 
     @property
     def efforts(self) -> list[dict[str, int]]:
@@ -102,26 +110,25 @@ class Ivf:
     def memory(self) -> Mapping[str, int]:
         return {
             "anonymous codes": self.count * (self._index.code_size + 8),
-            "anonymous centroids": self._lists.bytes,
-            "mapped members": 4 * self.count,
+            "anonymous lists": self._lists.bytes + 4 * self.count,
             "mapped store": self._store.bytes,
         }
 
 
-def open_ivf(folder: Path, meta: Meta, store: Store) -> Ivf:
+def open_ivf(folder: Path, meta: Meta) -> Ivf:
     """Raises IndexUnreadable."""
     path = folder / INDEX
     try:
         index = _faiss().read_index(str(path))
     except RuntimeError as error:
         raise IndexUnreadable(f"{path} cannot be read ({error}): build the collection again") from error
-    lists = Lists(folder, meta.count, meta.dimension)
+    lists, store = open_listed(folder, meta, store_kind(parse_spec(meta.spec)))
     if (index.ntotal, index.d, index.nlist) != (meta.count, meta.dimension, lists.count):
         raise IndexUnreadable(f"{path} does not belong to its vectors: build the collection again")
     return Ivf(meta, index, lists, store)
 
 
-def _train(folder: Path, spec: Spec, store: Store) -> None:
+def _train(folder: Path, spec: Spec, store: Halves | Codes) -> None:
     faiss = _faiss()
     centroids = np.fromfile(folder / CENTROIDS, np.float32).reshape(-1, store.dimension)
     quantiser = faiss.IndexFlatIP(store.dimension)
@@ -139,7 +146,7 @@ def _train(folder: Path, spec: Spec, store: Store) -> None:
         file.truncate(index.code_size * store.count)
 
 
-def _encode(folder: Path, store: Store, start: int, steps: Steps) -> None:
+def _encode(folder: Path, store: Halves | Codes, start: int, steps: Steps) -> None:
     faiss = _faiss()
     index = faiss.read_index(str(folder / _TRAINED))
     assigned = mapped(folder / ASSIGNED, np.int32, (store.count,))
@@ -157,16 +164,14 @@ def _encode(folder: Path, store: Store, start: int, steps: Steps) -> None:
             steps.progress(end)
 
 
-def _pack(folder: Path, spec: Spec, store: Store) -> None:
+def _pack(folder: Path, spec: Spec, store: Halves | Codes) -> None:
     faiss = _faiss()
     index = faiss.read_index(str(folder / _TRAINED))
     codes = mapped(folder / _CODED, np.uint8, (store.count, index.code_size))
-    members = Lists(folder, store.count, store.dimension).members
-    for number, (first, last) in enumerate(
-        zip(members.offsets[:-1].tolist(), members.offsets[1:].tolist(), strict=True)
-    ):
+    cells = Lists(folder, store.count, store.dimension).cells
+    for number, (first, last) in enumerate(zip(cells.offsets[:-1].tolist(), cells.offsets[1:].tolist(), strict=True)):
         if first < last:
-            rows = members.rows[first:last].astype(np.int64)
+            rows = cells.members[first:last].astype(np.int64)
             held = np.ascontiguousarray(codes[rows])
             index.invlists.add_entries(number, len(rows), faiss.swig_ptr(rows), faiss.swig_ptr(held))
     index.ntotal = store.count

@@ -1,4 +1,4 @@
-"""The rows of a segment in lists around centroids: fitted, assigned, and read nearest first under a filter."""
+"""The rows of a segment in lists around centroids: fitted and assigned when it is built, and found near a query."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from retrieval._native.graph import Codes as TreeCodes
 from retrieval._native.graph import Tree
-from retrieval._native.lists import Members
+from retrieval._native.lists import Cells
 from retrieval.graph_cells import assign, fit_tree, vectors_of
 from retrieval.types import Rows, Vectors
 from retrieval.vector_steps import Steps
@@ -47,17 +47,18 @@ def remove_aside(folder: Path) -> None:
 
 
 class Lists:
-    """Centroids in memory, as they are and as int8; the members mapped. Thread-safe."""
+    """Centroids in memory, as they are and as int8, and the members. Thread-safe."""
 
-    def __init__(self, folder: Path, count: int, dimension: int) -> None:
-        """Raises IndexUnreadable."""
+    def __init__(self, folder: Path, count: int, dimension: int, *, packed: bool = False) -> None:
+        """``packed``: vectors are kept in the order of the members. Raises IndexUnreadable."""
         offsets = folder / OFFSETS
         self.count = max(0, offsets.stat().st_size // 8 - 1) if offsets.exists() else 0
         self.centroids: Vectors = np.array(mapped(folder / CENTROIDS, np.float32, (self.count, dimension)))
-        self.members = Members(
-            np.array(mapped(offsets, np.int64, (self.count + 1,))), mapped(folder / MEMBERS, np.int32, (count,))
-        )
         self._codes = store_of(self.centroids)
+        self.cells = Cells(
+            self._codes.codes, self._codes.scales, np.array(mapped(offsets, np.int64, (self.count + 1,))),
+            np.array(mapped(folder / MEMBERS, np.int32, (count,))), packed,
+        )  # fmt: skip
 
     def nearest(self, query: NDArray[np.float32], count: int) -> tuple[Rows, NDArray[np.float32]]:
         """The ``count`` lists with the best centroids, best first by int8, and their exact products with ``query``."""
@@ -66,7 +67,13 @@ class Lists:
 
     @property
     def bytes(self) -> int:
-        return int(self.centroids.nbytes + self._codes.bytes + self.members.offsets.nbytes)
+        return int(self.centroids.nbytes + self._codes.bytes + self.cells.offsets.nbytes + self.cells.members.nbytes)
+
+    def places(self) -> NDArray[np.int32]:
+        """For each row where it stands among the members."""
+        places = np.empty(len(self.cells.members), np.int32)
+        places[self.cells.members] = np.arange(len(places), dtype=np.int32)
+        return places
 
 
 def _fit(folder: Path, store: Store, lists: int, threads: int) -> None:
@@ -100,7 +107,6 @@ def _assign(folder: Path, store: Store, start: int, threads: int, steps: Steps) 
 
 
 def _invert(folder: Path, count: int) -> None:
-    lists = (folder / CENTROIDS).stat().st_size
     assigned = mapped(folder / ASSIGNED, np.int32, (count,))
     with np.load(folder / _TREE) as kept:
         lists = len(kept["leaf_scales"])

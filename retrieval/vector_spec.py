@@ -24,13 +24,13 @@ SMALLEST_GRAPH = 256
 """Below this many vectors there is nothing to train or to link."""
 
 _GRAMMAR = re.compile(
-    r"(?:Flat|HNSW(?P<links>[2-9]|[1-9][0-9])(?P<sq>,SQ8)?|Graph(?P<degree>[4-9]|[1-9][0-9]),SQ8|IVF(?P<lists>[1-9][0-9]{0,5}),"
-    r"(?P<codec>PQ(?P<parts>[1-9][0-9]{0,3})x4fsr?|RaBitQ(?:fs)?))(?:,Refine\((?P<refine>SQ8|SQfp16)\))?"
+    r"(?:Flat|HNSW(?P<links>[2-9]|[1-9][0-9])(?P<sq>,SQ8)?|Graph(?P<degree>[4-9]|[1-9][0-9]),SQ8|"
+    r"IVF(?P<lists>[1-9][0-9]{0,5}),(?P<codec>SQ8|PQ(?P<parts>[1-9][0-9]{0,3})x4fsr?|RaBitQ(?:fs)?))(?:,Refine\((?P<refine>SQ8|SQfp16)\))?"
 )
 _KNOWN = (
-    "auto, Flat, HNSW<links>, HNSW<links>,SQ8, Graph<links>,SQ8, IVF<lists>,PQ<parts>x4fs, IVF<lists>,PQ<parts>x4fsr, "
-    "IVF<lists>,RaBitQ or IVF<lists>,RaBitQfs, each but auto with ,Refine(SQ8) or ,Refine(SQfp16) behind it if wanted, "
-    "such as IVF4096,PQ96x4fsr,Refine(SQ8)"
+    "auto, Flat, HNSW<links>, HNSW<links>,SQ8, Graph<links>,SQ8, IVF<lists>,SQ8, IVF<lists>,PQ<parts>x4fs, "
+    "IVF<lists>,PQ<parts>x4fsr, IVF<lists>,RaBitQ or IVF<lists>,RaBitQfs, each but auto with ,Refine(SQ8) or "
+    ",Refine(SQfp16) behind it if wanted, such as IVF4096,PQ96x4fsr,Refine(SQ8)"
 )
 
 
@@ -118,8 +118,8 @@ def own_bytes(spec: Spec, passages: int, dimension: int) -> int:
     if spec.family == "HNSW":
         vector = dimension + 4 if spec.codec else 4 * dimension
         return passages * (vector + 8 * spec.links + 16)
-    code = spec.parts // 2 if spec.parts else dimension // 8 + 8
-    return passages * (code + 8 + 4) + 5 * spec.lists * dimension
+    code = 0 if spec.codec == "SQ8" else spec.parts // 2 + 8 if spec.parts else dimension // 8 + 16
+    return passages * (code + 8) + 5 * spec.lists * dimension
 
 
 def lists_for(passages: int) -> int:

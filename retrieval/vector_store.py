@@ -14,7 +14,13 @@ from retrieval.types import Hits, Rows, Vectors
 
 Kind = Literal["f16", "i8"]
 
-HALVES, CODES, SCALES = "vectors.f16", "vectors.i8", "scales.f32"
+Name = Literal["vectors", "listed"]
+"""``vectors`` by row, or ``listed`` in the order of lists."""
+
+_FILES: dict[Name, tuple[str, str, str]] = {
+    "vectors": ("vectors.f16", "vectors.i8", "scales.f32"),
+    "listed": ("listed.f16", "listed.i8", "listed-scales.f32"),
+}
 
 _BLOCK = 8192
 """Vectors that are widened to float32 at a time."""
@@ -72,7 +78,26 @@ class Codes:
         return int(self.codes.nbytes + self.scales.nbytes)
 
 
-Store = Halves | Codes
+class Ordered:
+    """A store whose vectors lie in an order of their own: row ``r`` at ``places[r]`` (int32) of ``base``."""
+
+    def __init__(self, base: Halves | Codes, places: NDArray[np.int32]) -> None:
+        self.base, self._places = base, places
+        self.kind: Kind = base.kind
+        self.count, self.dimension = base.count, base.dimension
+
+    def vectors(self, rows: Rows | slice) -> Vectors:
+        return self.base.vectors(self._places[rows].astype(np.int64))
+
+    def score(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.base.score(self._places[rows].astype(np.int64), query)
+
+    @property
+    def bytes(self) -> int:
+        return self.base.bytes
+
+
+Store = Halves | Codes | Ordered
 """An immutable matrix of vectors, safe for threads."""
 
 
@@ -83,12 +108,13 @@ class StoreWriter:
     ``keep`` are there; OSError.
     """
 
-    def __init__(self, folder: Path, dimension: int, kind: Kind, *, keep: int = 0) -> None:
+    def __init__(self, folder: Path, dimension: int, kind: Kind, *, name: Name = "vectors", keep: int = 0) -> None:
         self.kind, self.dimension, self.count = kind, dimension, keep
-        widths = {HALVES: 2 * dimension} if kind == "f16" else {CODES: dimension, SCALES: 4}
+        halves, codes, scales = _FILES[name]
+        widths = {halves: 2 * dimension} if kind == "f16" else {codes: dimension, scales: 4}
         self._files = []
-        for name, width in widths.items():
-            path = folder / name
+        for file_name, width in widths.items():
+            path = folder / file_name
             there = path.stat().st_size if path.exists() else 0
             if there < keep * width:
                 raise InvalidRequest(f"{path} holds {there // width:,} vectors, not the {keep:,} that should be kept")
@@ -104,11 +130,17 @@ class StoreWriter:
             raise InvalidRequest("a vector holds a number that is not finite")
         for start in range(0, len(vectors), _BLOCK):
             block = np.ascontiguousarray(vectors[start : start + _BLOCK], np.float32)
-            parts: tuple[NDArray[Any], ...]
-            parts = (block.astype(np.float16),) if self.kind == "f16" else _native.quantise_int8(block)
-            for file, part in zip(self._files, parts, strict=True):
-                file.write(part.data)
+            self._write((block.astype(np.float16),) if self.kind == "f16" else _native.quantise_int8(block))
         self.count += len(vectors)
+
+    def copy(self, store: Halves | Codes, rows: Rows) -> None:
+        """Append rows of a store of the same kind, bit by bit."""
+        self._write((store.halves[rows],) if isinstance(store, Halves) else (store.codes[rows], store.scales[rows]))
+        self.count += len(rows)
+
+    def _write(self, parts: tuple[NDArray[Any], ...]) -> None:
+        for file, part in zip(self._files, parts, strict=True):
+            file.write(part.data)
 
     def flush(self) -> None:
         """Hand what was added to the system, so that it is there after a kill of this process."""
@@ -120,11 +152,12 @@ class StoreWriter:
             file.close()
 
 
-def open_store(folder: Path, kind: Kind, count: int, dimension: int) -> Store:
+def open_store(folder: Path, kind: Kind, count: int, dimension: int, *, name: Name = "vectors") -> Halves | Codes:
     """Map the files of ``kind``. Raises IndexUnreadable when they are missing or of another size."""
+    halves, codes, scales = (folder / file for file in _FILES[name])
     if kind == "f16":
-        return Halves(mapped(folder / HALVES, np.float16, (count, dimension)))
-    return Codes(mapped(folder / CODES, np.int8, (count, dimension)), mapped(folder / SCALES, np.float32, (count,)))
+        return Halves(mapped(halves, np.float16, (count, dimension)))
+    return Codes(mapped(codes, np.int8, (count, dimension)), mapped(scales, np.float32, (count,)))
 
 
 def store_of(vectors: Vectors) -> Codes:
@@ -133,8 +166,9 @@ def store_of(vectors: Vectors) -> Codes:
 
 
 def remove_store(folder: Path, kind: Kind) -> None:
-    for name in (HALVES,) if kind == "f16" else (CODES, SCALES):
-        (folder / name).unlink(missing_ok=True)
+    halves, codes, scales = _FILES["vectors"]
+    for file in (halves,) if kind == "f16" else (codes, scales):
+        (folder / file).unlink(missing_ok=True)
 
 
 def best(rows: Rows, scores: NDArray[np.float32], depth: int) -> Hits:

@@ -9,7 +9,7 @@ from retrieval.types import Vectors
 from retrieval.vector_index import META, Meta, read_meta, store_kind, write_meta
 from retrieval.vector_spec import Spec, parse_spec, smallest
 from retrieval.vector_steps import Progress, Steps, forget, read_state
-from retrieval.vector_store import Codes, StoreWriter, open_store, remove_store
+from retrieval.vector_store import Codes, Halves, StoreWriter, open_store, remove_store
 
 _BLOCK = 65_536
 
@@ -80,8 +80,17 @@ class VectorWriter:
         write_meta(self._folder, Meta(spec, self.count, self._dimension, effort))
         if self._store.kind == "f16" and store_kind(wanted) == "i8":
             remove_store(self._folder, "f16")
-        if wanted.family == "Graph" and store_kind(wanted) == "f16":  # it has bytes of its own, in another order
+        if (wanted.family == "Graph" and store_kind(wanted) == "f16") or wanted.family == "IVF":  # they have a copy
             remove_store(self._folder, "i8")
+        if wanted.family == "IVF":
+            from retrieval.vector_lists import remove_aside
+
+            remove_aside(self._folder)
+            if wanted.codec != "SQ8":
+                from retrieval.vector_ivf import remove_ivf_aside
+
+                remove_ivf_aside(self._folder)
+                remove_store(self._folder, "f16")
         forget(self._folder)
 
     def _build(self, spec: Spec, threads: int, recall: float, steps: Steps) -> dict[str, int]:
@@ -99,11 +108,16 @@ class VectorWriter:
             from retrieval.vector_graph import build_graph
 
             return build_graph(self._folder, spec, store, threads, steps, recall)
-        from retrieval.vector_ivf import build_ivf, remove_ivf_aside
+        if spec.codec == "SQ8":
+            from retrieval.vector_listed import build_listed
 
-        effort = build_ivf(self._folder, spec, store, threads, steps, recall)
-        remove_ivf_aside(self._folder)
-        return effort
+            codes = open_store(self._folder, "i8", self.count, self._dimension)
+            assert isinstance(codes, Codes)
+            finer = store if isinstance(store, Halves) else None
+            return build_listed(self._folder, spec, codes, finer, threads, steps, recall)
+        from retrieval.vector_ivf import build_ivf
+
+        return build_ivf(self._folder, spec, store, threads, steps, recall)
 
     def _quantise(self, progress: Progress) -> None:
         store = open_store(self._folder, "f16", self.count, self._dimension)

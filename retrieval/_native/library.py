@@ -14,7 +14,7 @@ ABI = 4
 """Counts changes of any signature; a library of another number is not used. Beside ``riddle_abi`` in scan.cpp."""
 
 _HERE = Path(__file__).resolve().parent
-_D, _P, _I, _F, _N = ctypes.c_double, ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
+_P, _I, _F, _N = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "riddle_quantise_int8": (None, (_P, _I, _I, _P, _P)),
@@ -23,8 +23,14 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "riddle_score_rows_f16": (None, (_P, _P, _I, _P, _I, _P)),
     "riddle_score_rows_f32": (None, (_P, _P, _I, _P, _I, _P)),
     "riddle_top": (_I, (_P, _I, _I, _P, _P)),
-    "riddle_scan_lists_int8": (_I, (_P, _P, _I, _P, _F, _P, _P, _P, _I, _P, _I, _D, _P, _P, _P)),
-    "riddle_scan_lists_f16": (_I, (_P, _I, _P, _P, _P, _P, _I, _P, _I, _D, _P, _P, _P)),
+    "riddle_search_lists_int8": (
+        _I,
+        (_P, _P, _I, _P, _F, _P, _P, _I, _P, _P, _N, _P, _I, _I, _F, _F, _P, _P, _P),
+    ),
+    "riddle_search_lists_f16": (
+        _I,
+        (_P, _P, _I, _P, _F, _P, _P, _I, _P, _P, _N, _P, _I, _I, _F, _F, _P, _P, _P),
+    ),
     "riddle_nearest_leaves": (None, (_P, _P, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P)),
     "riddle_add_rows": (None, (_P, _P, _P, _I, _I, _P, _P, _P)),
     "riddle_cell_neighbours": (_N, (_P, _P, _I, _P, _I, _I, _P)),

@@ -28,6 +28,8 @@ SPECS = (
     "HNSW8,SQ8,Refine(SQfp16)",
     "Graph16,SQ8",
     "Graph16,SQ8,Refine(SQfp16)",
+    "IVF16,SQ8",
+    "IVF16,SQ8,Refine(SQfp16)",
     "IVF16,PQ16x4fsr,Refine(SQ8)",
     "IVF16,PQ16x4fs,Refine(SQfp16)",
     "IVF16,RaBitQ,Refine(SQ8)",
