@@ -79,7 +79,7 @@ vllm-install:
 	@bash services/deploy/vllm.sh install || echo "make: vLLM cannot be had here; the tests that need it are skipped by name"
 
 models: $(VENV)/.installed
-	@$(BIN)/riddle models pull bge-small-en-v1.5 ms-marco-minilm-l12-v2 smollm2-135m-instruct all-minilm-l6-v2 || \
+	@$(BIN)/riddle models pull bge-small-en-v1.5 ms-marco-minilm-l12-v2 smollm2-135m-instruct all-minilm-l6-v2 multilingual-e5-small || \
 		echo "make: not every model could be had; the tests that need one are skipped by name"
 
 test: static system fast models vllm-install ## everything, with real models, servers and a browser where they can be had
