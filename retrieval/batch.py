@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from retrieval.bitmap import Bitmap
 from retrieval.collection import Collection
 from retrieval.durable import replace_json, sync_file
 from retrieval.errors import CollectionNotFound, GateFailed, IndexUnreadable
-from retrieval.filters import EVERYTHING
 from retrieval.generations import Layout, Placed, new_segment_id, publish
 from retrieval.manifest import CollectionSettings, Manifest, check_encoder, check_files, read_segment_manifest
+from retrieval.sealing import sealed
 from retrieval.segment import Part, Segment, SegmentWriter, finish_segment
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore, check_name
@@ -243,11 +243,10 @@ def _publish(layout: Layout, collection: Collection | None, drafted: Drafted) ->
         publish(layout, fresh, placed, content=True)
         sync_file(layout.folder.parent)
         return
-    snapshot = collection.frozen()
+    snapshot = sealed(collection)
     if not drafted.alone:
-        live = _live_segment(collection, snapshot, drafted)
         kept = [Placed(view.segment, _without(view.segment, view.deleted, drafted)) for view in snapshot.segments]
-        placed = [*kept, *([Placed(live, Bitmap.empty(live.documents), staged=True)] if live else []), *placed]
+        placed = [*kept, *placed]
     recipe = drafted.recipe or ("" if drafted.alone else snapshot.manifest.recipe)
     draft = replace(fresh, log_seq=snapshot.seq, tombstones=collection.tombstones(), recipe=recipe)
     publish(layout, draft, placed, content=True)
@@ -258,38 +257,3 @@ def _without(segment: Segment, deleted: Bitmap, drafted: Drafted) -> Bitmap:
     rows = [*segment.columns.rows_shared_with(drafted.segment.columns)]
     rows += [row for row in segment.rows_of(sorted(drafted.delete)) if row >= 0]
     return deleted.with_rows(np.array(rows, np.int64)) if rows else deleted
-
-
-def _live_segment(collection: Collection, snapshot: Snapshot, drafted: Drafted) -> Segment | None:
-    """What is in memory alone and stays, as a segment: a build ends with an empty log."""
-    parts: list[Part] = []
-    for view in snapshot.blocks:
-        rows = view.admitted_documents(EVERYTHING).rows().tolist()
-        ids = [view.document(row).document_id for row in rows]
-        replaced = drafted.segment.rows_of(ids)
-        stays = [
-            row for row, one, other in zip(rows, ids, replaced, strict=True) if other < 0 and one not in drafted.delete
-        ]
-        if stays:
-            parts.append(view.part(stays))
-    return write_segment(collection, parts, drafted.settings, snapshot) if parts else None
-
-
-def write_segment(
-    collection: Collection,
-    parts: Sequence[Part] | Iterable[Part],
-    settings: CollectionSettings,
-    snapshot: Snapshot,
-    *,
-    prefix: str = "",
-    threads: int = 1,
-) -> Segment:
-    """A segment of ``parts`` in a folder of its own below ``staging``."""
-    folder = collection.layout.staging / f"{prefix}{uuid.uuid4().hex}" / new_segment_id()
-    dimension = snapshot.info.dimension
-    with SegmentWriter(folder, dimension, settings, snapshot.analysis) as writer:
-        for part in parts:
-            writer.add(part)
-    finish_segment(folder, writer.documents, writer.passages, dimension, settings, snapshot.analysis, threads=threads)
-    sync_file(folder.parent)
-    return Segment(folder, snapshot.analysis, settings.fields)

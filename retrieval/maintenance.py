@@ -24,6 +24,7 @@ from retrieval.durable import exclusive
 from retrieval.errors import Conflict, RiddleError
 from retrieval.filters import EVERYTHING
 from retrieval.generations import Placed, publish
+from retrieval.sealing import write_segment
 from retrieval.segment import Part, Segment
 from retrieval.snapshot import Snapshot
 from retrieval.views import BlockView, SegmentView, View
@@ -147,8 +148,6 @@ def _tier(passages: int) -> int:
 
 def carry_out(collection: Collection, work: Work) -> bool:
     """Write one segment of these views and publish it in their place; False when they are no longer all there."""
-    from retrieval.batch import write_segment
-
     snapshot = collection.snapshot()
     log.info("%s %d parts of %s", work.kind, len(work.views), collection.name)
     if any(view.documents > view.dead for view in work.views):

@@ -17,6 +17,7 @@ from retrieval.durable import checksum, replace_json, sync_tree
 from retrieval.errors import Conflict, IndexUnreadable, InvalidRequest
 from retrieval.generations import POINTER, Layout, Placed, publish, read_deleted
 from retrieval.manifest import check_files, read_manifest
+from retrieval.sealing import sealed
 from retrieval.segment import Segment
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore, check_name
@@ -38,7 +39,7 @@ def rollback(collection: Collection) -> CollectionInfo:
     Changes since then are left behind. Raises Conflict when that state is not kept.
     """
     with collection.appending():
-        snapshot = collection.taken_up()
+        snapshot = sealed(collection)
         layout, now = collection.layout, snapshot.manifest
         earlier = [number for number in layout.numbers() if number < now.number]
         manifests = [read_manifest(layout.manifest(number)) for number in earlier]
@@ -46,7 +47,6 @@ def rollback(collection: Collection) -> CollectionInfo:
         if not before:
             raise Conflict(f"{collection.name} has no earlier state that is kept: a build keeps the one before it")
         target = before[-1]
-        collection.freeze()
         placed = [
             Placed(
                 Segment(layout.segment(entry.id), snapshot.analysis, target.settings.fields),

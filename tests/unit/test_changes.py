@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from retrieval import upkeep
+from retrieval.batch import write_generation
 from retrieval.changes import Change, Delete, Upsert, decode, encode
 from retrieval.collection import Collection
 from retrieval.errors import Conflict, IndexUnreadable, InvalidRequest
@@ -23,6 +24,7 @@ from retrieval.reencode import reencode
 from retrieval.store import CollectionStore
 from retrieval.types import Chunk, Document
 from tests.fake_models import FakeEncoder
+from tests.parts import numbered, part
 
 ENCODER = FakeEncoder(dimension=16)
 
@@ -199,16 +201,21 @@ def test_recall_after_deletes_is_what_it_was(tmp_path: Path) -> None:
 
 
 def test_rollback_takes_the_last_build_back_and_can_be_taken_back(docs: Collection, store: CollectionStore) -> None:
-    from retrieval.batch import write_generation
-    from tests.parts import numbered, part
-
-    small = FakeEncoder(dimension=16)
-    write_generation(store, "docs", [part(numbered(range(5)), small)], encoder=ENCODER.spec)
+    write_generation(store, "docs", [part(numbered(range(5)), ENCODER)], encoder=ENCODER.spec)
     docs.write([upsert("live")])
     info = upkeep.rollback(docs)
     assert info.documents == 0
     assert docs.write([upsert("later")])[0].status == 201
-    assert upkeep.rollback(docs).documents == 5
+    assert upkeep.rollback(docs).documents == 6
+
+
+def test_a_rollback_keeps_what_was_changed_before_the_build(docs: Collection, store: CollectionStore) -> None:
+    docs.write([upsert("before"), upsert("gone")])
+    docs.write([Delete("gone")])
+    write_generation(store, "docs", [part(numbered(range(5)), ENCODER)], encoder=ENCODER.spec, replace=True)
+    assert docs.info().documents == 5
+    assert upkeep.rollback(docs).documents == 1
+    assert docs.snapshot().document("before").version == 1
 
 
 def test_a_snapshot_restores_to_what_was_there(store: CollectionStore, docs: Collection, tmp_path: Path) -> None:
