@@ -31,7 +31,7 @@ _BRANCHING = (8, 8, 16)
 """Topics of a cluster, subtopics of a topic, themes of a subtopic."""
 _TABLE = 1 << 14
 """Offsets of each level are this many; a hash of the number of a topic, subtopic or theme picks one."""
-_UNEVEN = 0.4
+_UNEVEN = 0.6
 """Standard deviation of the logarithm of a theme's own spread."""
 _POINTS, _QUERIES, _TABLES = 0, 1, 2  # what a stream of random numbers is for
 
