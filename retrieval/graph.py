@@ -22,7 +22,7 @@ from retrieval.vector_planner import MARGIN, ListScan, margin_for
 from retrieval.vector_spec import Spec, parse_spec
 from retrieval.vector_steps import Steps
 from retrieval.vector_store import Codes as Store
-from retrieval.vector_store import Halves, best, mapped
+from retrieval.vector_store import Halves, Ordered, best, mapped
 
 ENTRIES, PROBES = 8, 6
 """A walk begins at the middle rows of so many cells, which are sought in so many branches of the tree."""
@@ -40,13 +40,15 @@ def build_cell_graph(
     return {"width": width_for(walk, store, recall), "margin": margin_for(_scan(folder, meta, walk, store), recall)}
 
 
-def open_cell_graph(folder: Path, meta: Meta, store: Store | Halves) -> Graph:
-    """Raises IndexUnreadable."""
+def open_cell_graph(folder: Path, meta: Meta, finer: Halves | None) -> Graph:
+    """Without finer vectors the nodes are all that is kept. Raises IndexUnreadable."""
     walk = CellWalk(folder, meta)
+    lists = Lists(folder, meta.count, meta.dimension, packed=True)
+    store = finer or Ordered(walk.vectors, lists.places())
     return Graph(meta, walk, _scan(folder, meta, walk, store), store)
 
 
-def _scan(folder: Path, meta: Meta, walk: CellWalk, store: Store | Halves) -> ListScan:
+def _scan(folder: Path, meta: Meta, walk: CellWalk, store: Store | Halves | Ordered) -> ListScan:
     """The cells as lists, read from the nodes, which lie in their order."""
     lists = Lists(folder, meta.count, meta.dimension, packed=True)
     return ListScan(meta.spec, lists, walk.vectors, store, meta.effort.get("margin", MARGIN))

@@ -23,7 +23,7 @@ from retrieval.vector_lists import Lists, build_lists, remove_aside
 from retrieval.vector_planner import MARGIN, ListScan, Planner, margin_for
 from retrieval.vector_spec import Spec, lists_for, parse_spec
 from retrieval.vector_steps import Steps
-from retrieval.vector_store import Codes, Halves, Store, best, mapped, open_store
+from retrieval.vector_store import Codes, Halves, Ordered, Store, best, mapped, open_store
 
 GRAPH, LINKS = "graph.faiss", "links.u32"
 
@@ -98,8 +98,12 @@ class Graph:
             planned = self._planner.search(vector, depth, allowed)
             if planned is not None:
                 return planned
-            width = int(width / self._planner.share(allowed))
-        rows = self._nodes(vector, min(width, self.count), allowed)
+            wider = min(int(width / self._planner.share(allowed)), self.count)
+            rows = self._nodes(vector, wider, allowed)
+            if len(rows) < width:  # of what was met a tenth of what should be is allowed: it lies elsewhere
+                return self._scan.search(vector, depth, allowed=allowed)
+            return best(rows, self._store.score(rows, vector), depth)
+        rows = self._nodes(vector, min(width, self.count), None)
         return best(rows, self._store.score(rows, vector), depth)
 
     def vectors(self, rows: Rows | slice) -> Vectors:
@@ -109,7 +113,8 @@ class Graph:
         return {
             "anonymous graph": self._nodes.bytes,
             **self._scan.memory(),
-            "mapped store": self._store.bytes,
+            **({"anonymous places": 4 * self.count} if isinstance(self._store, Ordered) else {}),
+            **({} if isinstance(self._store, Ordered) else {"mapped store": self._store.bytes}),
         }
 
 

@@ -88,15 +88,17 @@ def open_index(folder: Path) -> VectorIndex:
         from retrieval.vector_ivf import open_ivf
 
         return open_ivf(folder, meta)
+    if spec.family == "Graph":
+        from retrieval.graph import open_cell_graph
+
+        halves = open_store(folder, "f16", meta.count, meta.dimension) if store_kind(spec) == "f16" else None
+        assert not isinstance(halves, Codes)
+        return open_cell_graph(folder, meta, halves)
     store = open_store(folder, store_kind(spec), meta.count, meta.dimension)
     if spec.family == "Flat":
         codes = store if isinstance(store, Codes) else open_store(folder, "i8", meta.count, meta.dimension)
         assert isinstance(codes, Codes)
         return Flat(meta.spec, codes, store)
-    if spec.family == "Graph":
-        from retrieval.graph import open_cell_graph
-
-        return open_cell_graph(folder, meta, store)
     from retrieval.vector_graph import open_graph
 
     return open_graph(folder, meta, store)

@@ -102,6 +102,8 @@ class Ivf:
             1, at(vector), candidates, at(lists), at(products), at(scores), at(rows), False, parameters
         )
         found = rows[rows >= 0]
+        if allowed is not None and len(found) < candidates:  # the nearest lists hold too little that is allowed
+            return self.scan.search(vector, depth, allowed=allowed)
         return best(found, self._store.score(found, vector), depth)
 
     def vectors(self, rows: Rows | slice) -> Vectors:

@@ -80,7 +80,7 @@ class VectorWriter:
         write_meta(self._folder, Meta(spec, self.count, self._dimension, effort))
         if self._store.kind == "f16" and store_kind(wanted) == "i8":
             remove_store(self._folder, "f16")
-        if (wanted.family == "Graph" and store_kind(wanted) == "f16") or wanted.family == "IVF":  # they have a copy
+        if wanted.family in {"Graph", "IVF"}:  # they have them in another order
             remove_store(self._folder, "i8")
         if wanted.family == "IVF":
             from retrieval.vector_lists import remove_aside

@@ -48,7 +48,7 @@ MARGIN = 400
 
 def recall(scan: ListScan, flags_of: NDArray[np.bool_]) -> float:
     """Mean share of the ten best allowed rows; ``flags_of`` is ``[queries, rows]``."""
-    planner, stored, found = Planner(scan, scored_below=0), scan.vectors(slice(None)), []
+    planner, stored, found = Planner(scan, scored_below=0, lists_below=1), scan.vectors(slice(None)), []
     for query, flags in zip(QUERIES, flags_of, strict=True):
         hits = planner.search(query, 10, Bitmap.of_flags(flags))
         assert hits is not None
