@@ -110,6 +110,8 @@ class Composition:
 
     def here(self, name: str, word: str) -> str:
         """One word of a command or value of a variable, as this machine needs it."""
+        if not word:
+            return word
         if word in self.ports:
             return str(self.ports[word])
         if word == "0.0.0.0":
