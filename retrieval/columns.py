@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,15 +46,15 @@ class ColumnsWriter:
 
 
 class Columns:
-    """One Arrow file, mapped. Values are read straight from its buffers, many rows at a time: Arrow's own
-    scalars cost twenty times as much, and a search reads 200 passages. Opening reads nothing but the footer."""
+    """One Arrow file, mapped. Values are read straight from its buffers: Arrow's own scalars cost twenty times as
+    much. Opening reads nothing but the footer."""
 
     def __init__(self, path: Path) -> None:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
         self._starts = np.cumsum([0] + [batch.num_rows for batch in batches])
         self.rows = int(self._starts[-1])
-        self._strings: dict[str, list[tuple[NDArray[np.int32], memoryview]]] = {}
+        self._strings: dict[str, list[tuple[memoryview, memoryview]]] = {}
         self._numbers: dict[str, list[NDArray[Any]]] = {}
         for field in reader.schema:
             columns = [batch.column(field.name) for batch in batches]
@@ -62,17 +62,14 @@ class Columns:
                 self._strings[field.name] = [_string_buffers(column) for column in columns]
             else:
                 self._numbers[field.name] = [column.to_numpy() for column in columns]
+        self._values = {name: [part.data for part in parts] for name, parts in self._numbers.items()}
 
-    def numbers(self, name: str, rows: Rows) -> list[int]:
-        parts = self._numbers[name]
-        values: list[int] = [0] * len(rows)
-        for batch, places, local in self._by_batch(rows):
-            if len(places) == len(rows):
-                found: list[int] = parts[batch][local].tolist()
-                return found
-            for place, value in zip(places.tolist(), parts[batch][local].tolist(), strict=True):
-                values[place] = value
-        return values
+    def at(self, rows: Rows | Sequence[int]) -> Values:
+        """These rows, for reading one column of them after another. All must be there."""
+        wanted = np.asarray(rows, np.int64)
+        batches = np.searchsorted(self._starts, wanted, side="right") - 1
+        places = list(zip(batches.tolist(), (wanted - self._starts[batches]).tolist(), strict=True))
+        return Values(places, self._values, self._strings)
 
     def column(self, name: str) -> NDArray[Any]:
         """All values of a column of numbers."""
@@ -82,29 +79,44 @@ class Columns:
         """Whether all values of a column of numbers are this one."""
         return all(bool((part == value).all()) for part in self._numbers[name])
 
-    def strings(self, name: str, rows: Rows) -> list[str]:
-        return self.slices(name, rows, None, None)
 
-    def slices(self, name: str, rows: Rows, start: Sequence[int] | None, end: Sequence[int] | None) -> list[str]:
-        """Of each string the bytes from ``start`` to ``end``, decoded, without touching the rest of it."""
-        decoded = [""] * len(rows)
-        for batch, places, local in self._by_batch(rows):
+class Values:
+    """Some rows of a file, in the order asked."""
+
+    __slots__ = ("_numbers", "_places", "_strings")
+
+    def __init__(
+        self,
+        places: Sequence[tuple[int, int]],
+        numbers: Mapping[str, Sequence[memoryview]],
+        strings: Mapping[str, Sequence[tuple[memoryview, memoryview]]],
+    ) -> None:
+        """``places``: of each row its batch and its row in that."""
+        self._places, self._numbers, self._strings = places, numbers, strings
+
+    def numbers(self, name: str) -> list[int]:
+        parts = self._numbers[name]
+        return [parts[batch][row] for batch, row in self._places]
+
+    def strings(self, name: str) -> list[str]:
+        parts = self._strings[name]
+        return [_decoded(*parts[batch], row) for batch, row in self._places]
+
+    def slices(self, name: str, starts: Sequence[int], ends: Sequence[int]) -> list[str]:
+        """Of each string the bytes from ``starts`` to ``ends``, decoded, without touching the rest of it."""
+        found = []
+        for (batch, row), start, end in zip(self._places, starts, ends, strict=True):
             offsets, content = self._strings[name][batch]
-            bounds = zip(places.tolist(), offsets[local].tolist(), offsets[local + 1].tolist(), strict=True)
-            for place, first, last in bounds:
-                if start is not None and end is not None:
-                    first, last = first + start[place], first + end[place]
-                decoded[place] = str(content[first:last], "utf-8")
-        return decoded
-
-    def _by_batch(self, rows: Rows) -> Iterator[tuple[int, NDArray[np.int64], Rows]]:
-        """For each batch that holds some of ``rows``: its number, their places among them, and their rows in it."""
-        batches = np.searchsorted(self._starts, rows, side="right") - 1
-        for batch in np.unique(batches).tolist():
-            places = np.flatnonzero(batches == batch)
-            yield batch, places, rows[places] - self._starts[batch]
+            first = offsets[row]
+            found.append(str(content[first + start : first + end], "utf-8"))
+        return found
 
 
-def _string_buffers(column: Any) -> tuple[NDArray[np.int32], memoryview]:
+def _decoded(offsets: memoryview, content: memoryview, row: int) -> str:
+    return str(content[offsets[row] : offsets[row + 1]], "utf-8")
+
+
+def _string_buffers(column: Any) -> tuple[memoryview, memoryview]:
+    """Offsets (int32) and bytes."""
     _, offsets, content = column.buffers()
-    return np.frombuffer(offsets, np.int32), memoryview(content if content is not None else b"")
+    return np.frombuffer(offsets, np.int32).data, memoryview(content if content is not None else b"")

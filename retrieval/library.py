@@ -161,7 +161,8 @@ class Collection:
         of each.
         """
         scope = self._scope(filters, principals)
-        found = recall(self.snapshot(), self._encoder, query, scope=scope, depth=max(100, 2 * k))
+        fetch = k if per_document is None else None
+        found = recall(self.snapshot(), self._encoder, query, scope=scope, depth=max(100, 2 * k), fetch=fetch)
         taken: dict[str, int] = {}
         hits: list[Hit] = []
         for candidate in found.candidates:

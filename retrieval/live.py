@@ -120,6 +120,14 @@ class LiveBlock:
             )
         return found
 
+    def passage_ids(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        found = []
+        for row in np.asarray(rows, np.int64).tolist():
+            owner = self._document_of[row]
+            chunk = self._upserts[owner].chunks[row - self._first_passage[owner]]
+            found.append(f"{self._documents[owner].document_id}#{chunk.ordinal}")
+        return found
+
     def part(self, document_rows: Sequence[int]) -> Part:
         """These documents whole, for writing them into a segment."""
         chosen = [self._upserts[row] for row in document_rows]

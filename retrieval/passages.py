@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.columns import Columns, ColumnsWriter, ColumnType
+from retrieval.columns import Columns, ColumnsWriter, ColumnType, Values
 from retrieval.errors import DocumentNotFound, InvalidRequest
 from retrieval.types import Chunk, Document, Passage, Rows
 
@@ -44,6 +44,11 @@ _BATCH_BYTES = 64 * 2**20
 """A batch is written above this much text; Arrow's strings hold 2 GB a batch."""
 
 DOCUMENTS, PASSAGES, IDS, ID_ROWS = "documents.arrow", "passages.arrow", "ids.npy", "id_rows.npy"
+
+
+def hashes_of(document_ids: Sequence[str]) -> NDArray[np.uint64]:
+    """Of each id the hash by which segments find it."""
+    return np.array([_hash(each) for each in document_ids], np.uint64)
 
 
 def _hash(document_id: str) -> int:
@@ -147,7 +152,7 @@ class PassageWriter:
         np.save(self._folder / ID_ROWS, order.astype(np.int64))
 
     def _refuse_twins(self, rows: NDArray[np.int64]) -> None:
-        first, second = Columns(self._folder / DOCUMENTS).strings("id", rows)
+        first, second = Columns(self._folder / DOCUMENTS).at(rows).strings("id")
         if first == second:
             raise InvalidRequest(f"document id {first!r} occurs twice in one build")
 
@@ -182,24 +187,33 @@ class Passages:
             raise DocumentNotFound(f"no document has the id {document_id!r}")
         return row
 
-    def rows_of(self, document_ids: Sequence[str]) -> list[int]:
-        """The row of each document, -1 where there is none: one bisection over hashed ids for all."""
-        wanted = np.array([_hash(each) for each in document_ids], np.uint64)
-        places = np.searchsorted(self._ids, wanted)
-        inside = places < len(self._ids)
+    def rows_of(self, document_ids: Sequence[str], hashes: NDArray[np.uint64] | None = None) -> list[int]:
+        """The row of each document, -1 where there is none: one bisection over hashed ids for all.
+
+        ``hashes`` are those of ``hashes_of``, for who asks several segments.
+        """
+        wanted = hashes_of(document_ids) if hashes is None else hashes
         found = [-1] * len(document_ids)
-        if not len(self._ids):
-            return found
-        hit = np.flatnonzero(inside & (self._ids[np.minimum(places, len(self._ids) - 1)] == wanted))
-        for place in hit.tolist():
-            at = int(places[place])
-            while at < len(self._ids) and self._ids[at] == wanted[place]:
-                row = int(self._id_rows[at])
-                if self.document_ids([row]) == [document_ids[place]]:
-                    found[place] = row
-                    break
-                at += 1
+        places = np.searchsorted(self._ids, wanted)
+        pending = self._alike(np.arange(len(wanted)), places, wanted)
+        while len(pending):
+            rows = self._id_rows[places[pending]]
+            others = []
+            for at, row, name in zip(pending.tolist(), rows.tolist(), self.document_ids(rows), strict=True):
+                if name == document_ids[at]:
+                    found[at] = row
+                else:  # two ids of one hash: it may be the next
+                    others.append(at)
+            places[others] += 1
+            pending = self._alike(np.array(others, np.int64), places, wanted)
         return found
+
+    def _alike(
+        self, asked: NDArray[np.int64], places: NDArray[np.int64], wanted: NDArray[np.uint64]
+    ) -> NDArray[np.int64]:
+        """Those of ``asked`` at whose place the hash stands that they want."""
+        inside = asked[places[asked] < len(self._ids)]
+        return np.asarray(inside[self._ids[places[inside]] == wanted[inside]], np.int64)
 
     def rows_shared_with(self, other: Passages) -> list[int]:
         """Rows of documents here whose ids ``other`` holds too."""
@@ -215,7 +229,7 @@ class Passages:
         return found
 
     def versions(self, rows: Rows | Sequence[int]) -> list[int]:
-        return self._documents.numbers("version", np.asarray(rows, np.int64))
+        return self._documents.at(rows).numbers("version")
 
     @cached_property
     def document_of_passage(self) -> NDArray[np.int64]:
@@ -229,43 +243,41 @@ class Passages:
         return self._documents.every("count", 1)
 
     def document_ids(self, rows: Rows | Sequence[int]) -> list[str]:
-        return self._documents.strings("id", np.asarray(rows, np.int64))
+        return self._documents.at(rows).strings("id")
 
     def documents(self, rows: Rows | Sequence[int]) -> list[Document]:
         """The documents of these rows, in the order asked."""
-        wanted = np.asarray(rows, np.int64)
-        names = ("id", "text", "title", "source", "metadata", "acl")
-        columns = [self._documents.strings(name, wanted) for name in names]
+        values = self._documents.at(rows)
+        columns = [values.strings(name) for name in ("id", "text", "title", "source", "metadata", "acl")]
         return [
             Document(document_id, text, title, source, json.loads(metadata), _acl(acl), version)
             for document_id, text, title, source, metadata, acl, version in zip(
-                *columns, self.versions(wanted), strict=True
+                *columns, values.numbers("version"), strict=True
             )
         ]
 
     def passage_rows(self, document_rows: Rows | Sequence[int]) -> list[range]:
         """The rows of each document's passages."""
-        wanted = np.asarray(document_rows, np.int64)
-        firsts, counts = self._documents.numbers("first", wanted), self._documents.numbers("count", wanted)
+        values = self._documents.at(document_rows)
+        firsts, counts = values.numbers("first"), values.numbers("count")
         return [range(first, first + count) for first, count in zip(firsts, counts, strict=True)]
 
     def chunks(self, rows: Rows | Sequence[int]) -> list[Chunk]:
         """The passages of these rows as the chunker cut them, in the order asked."""
-        wanted = np.asarray(rows, np.int64)
-        numbers = [self._passages.numbers(name, wanted) for name in ("ordinal", "start", "end", "page")]
-        strings = [self._passages.strings(name, wanted) for name in ("headings", "context")]
-        return [
-            Chunk(ordinal, start, end, _headings(headings), None if page == _NO_PAGE else page, context)
-            for ordinal, start, end, page, headings, context in zip(*numbers, *strings, strict=True)
-        ]
+        return _chunks(self._passages.at(rows))
+
+    def passage_ids(self, rows: Rows | Sequence[int]) -> list[str]:
+        """The ids of these passages, in the order asked."""
+        values = self._passages.at(rows)
+        documents = self._documents.at(values.numbers("document")).strings("id")
+        return [f"{name}#{ordinal}" for name, ordinal in zip(documents, values.numbers("ordinal"), strict=True)]
 
     def passages(self, rows: Rows | Sequence[int]) -> list[Passage]:
         """The passages of these rows, in the order asked."""
-        wanted = np.asarray(rows, np.int64)
-        document_rows = np.asarray(self._passages.numbers("document", wanted), np.int64)
-        starts, ends = (self._passages.numbers(name, wanted) for name in ("byte_start", "byte_end"))
-        texts = self._documents.slices("text", document_rows, starts, ends)
-        about = [self._documents.strings(name, document_rows) for name in ("id", "title", "source", "metadata")]
+        values = self._passages.at(rows)
+        about = self._documents.at(values.numbers("document"))
+        texts = about.slices("text", values.numbers("byte_start"), values.numbers("byte_end"))
+        columns = [about.strings(name) for name in ("id", "title", "source", "metadata")]
         return [
             Passage(
                 passage_id=f"{document_id}#{chunk.ordinal}",
@@ -279,10 +291,17 @@ class Passages:
                 source=source,
                 metadata=json.loads(metadata),
             )
-            for chunk, text, document_id, title, source, metadata in zip(
-                self.chunks(wanted), texts, *about, strict=True
-            )
+            for chunk, text, document_id, title, source, metadata in zip(_chunks(values), texts, *columns, strict=True)
         ]
+
+
+def _chunks(values: Values) -> list[Chunk]:
+    numbers = [values.numbers(name) for name in ("ordinal", "start", "end", "page")]
+    strings = [values.strings(name) for name in ("headings", "context")]
+    return [
+        Chunk(ordinal, start, end, _headings(headings), None if page == _NO_PAGE else page, context)
+        for ordinal, start, end, page, headings, context in zip(*numbers, *strings, strict=True)
+    ]
 
 
 def _acl(written: str) -> tuple[str, ...]:

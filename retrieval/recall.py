@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -46,10 +47,11 @@ def recall(
     depth: int = 100,
     rrf_k: int = 60,
     weights: Mapping[str, float] | None = None,
+    fetch: int | None = None,
     clock: Clock | None = None,
 ) -> Recalled:
     """Candidates for ``query``, best fused score first: every passage that either channel found
-    and ``scope`` admits.
+    and ``scope`` admits, or the first ``fetch`` of them, since their texts cost more to read than to find.
 
     The query is encoded in a thread of its own while the lexical channel runs. The dense channel
     is left out without an encoder, and for a language that the encoder was not trained for; when the
@@ -71,8 +73,15 @@ def recall(
     with clock("fuse"):
         fused = rrf(rankings, rrf_k, weights)
     with clock("fetch"):
-        candidates = _candidates(snapshot, rankings | {"fused": fused})
-    return Recalled(snapshot.info, candidates, clock.ms, degraded)
+        taken = Hits(fused.rows[:fetch], fused.scores[:fetch])
+        candidates = _candidates(snapshot, rankings | {"fused": taken})
+        order = _digest(snapshot.passage_ids(fused.rows))
+    more = len(fused) - len(taken)
+    return Recalled(snapshot.info, candidates, clock.ms, degraded, more=more, order=order)
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
 
 
 def _begin_encoding(snapshot: Snapshot, encoder: Encoder, query: str, clock: Clock) -> Future[Vectors] | None:
@@ -89,11 +98,12 @@ def _begin_encoding(snapshot: Snapshot, encoder: Encoder, query: str, clock: Clo
 
 
 def _candidates(snapshot: Snapshot, stages: Mapping[str, Hits]) -> tuple[Candidate, ...]:
-    seen: dict[int, dict[str, StageScore]] = {}
+    rows = stages["fused"].rows
+    seen: dict[int, dict[str, StageScore]] = {row: {} for row in rows.tolist()}
     for stage, hits in stages.items():
         for rank, (row, score) in enumerate(zip(hits.rows.tolist(), hits.scores.tolist(), strict=True), start=1):
-            seen.setdefault(row, {})[stage] = StageScore(rank, score)
-    rows = stages["fused"].rows
+            if row in seen:
+                seen[row][stage] = StageScore(rank, score)
     return tuple(
         Candidate(passage, seen[row]["fused"].score, "fused", seen[row])
         for row, passage in zip(rows.tolist(), snapshot.passages(rows), strict=True)

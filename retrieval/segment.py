@@ -165,9 +165,9 @@ class Segment:
     def id(self) -> str:
         return self.folder.name
 
-    def rows_of(self, document_ids: Sequence[str]) -> list[int]:
+    def rows_of(self, document_ids: Sequence[str], hashes: NDArray[np.uint64] | None = None) -> list[int]:
         """The row of each document, -1 where there is none."""
-        return self.columns.rows_of(document_ids)
+        return self.columns.rows_of(document_ids, hashes)
 
     def admitted(self, scope: Scope) -> Bitmap | None:
         """The passages of documents that ``scope`` admits, deletes not looked at; None for all of them."""

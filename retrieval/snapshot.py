@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,12 @@ from retrieval.lexical_scoring import Statistics
 from retrieval.manifest import Manifest, check_encoder
 from retrieval.metadata_facets import merged_facets
 from retrieval.metadata_values import Scalar
+from retrieval.passages import hashes_of
 from retrieval.segment import Part
 from retrieval.types import CollectionInfo, Document, EncoderSpec, Hits, Passage, Rows
 from retrieval.views import BlockView, SegmentView, View
+
+T = TypeVar("T")
 
 FACET_VALUES = 20
 _EXPORTED_AT_ONCE = 512
@@ -68,14 +72,11 @@ class Snapshot:
 
     def passages(self, rows: Rows | Sequence[int]) -> list[Passage]:
         """The passages of these rows, in the order asked."""
-        wanted = np.asarray(rows, np.int64)
-        owners = np.searchsorted(self._bases, wanted, side="right") - 1
-        found: dict[int, Passage] = {}
-        for owner in np.unique(owners).tolist():
-            places = np.flatnonzero(owners == owner)
-            read = self.views[owner].read(wanted[places] - self._bases[owner])
-            found.update(zip(places.tolist(), read, strict=True))
-        return [found[place] for place in range(len(wanted))]
+        return self._read(rows, lambda view, own: view.read(own))
+
+    def passage_ids(self, rows: Rows | Sequence[int]) -> list[str]:
+        """Their ids alone, which cost a tenth."""
+        return self._read(rows, lambda view, own: view.passage_ids(own))
 
     def document(self, document_id: str, principals: frozenset[str] | None = None) -> Document:
         """Raises DocumentNotFound, also for a document that these principals may not see."""
@@ -89,11 +90,15 @@ class Snapshot:
     def find(self, document_ids: Sequence[str]) -> list[tuple[int, int] | None]:
         """View and row of each document that is there and not deleted."""
         found: list[tuple[int, int] | None] = [None] * len(document_ids)
+        hashes = hashes_of(document_ids) if self.segments else np.empty(0, np.uint64)
         missing = list(range(len(document_ids)))
         for number in reversed(range(len(self.views))):
             view = self.views[number]
             ids = [document_ids[place] for place in missing]
-            rows = [view.block.row_of(one) for one in ids] if isinstance(view, BlockView) else view.segment.rows_of(ids)
+            if isinstance(view, BlockView):
+                rows = [view.block.row_of(one) for one in ids]
+            else:
+                rows = view.segment.rows_of(ids, hashes[missing])
             for place, row in zip(missing, rows, strict=True):
                 if 0 <= row < view.documents and row not in view.deleted:
                     found[place] = (number, row)
@@ -130,6 +135,22 @@ class Snapshot:
             rows = view.admitted_documents(EVERYTHING).rows()
             for start in range(0, len(rows), _EXPORTED_AT_ONCE):
                 yield view.identities(rows[start : start + _EXPORTED_AT_ONCE])
+
+    def _read(self, rows: Rows | Sequence[int], read: Callable[[View, Rows], list[T]]) -> list[T]:
+        """What ``read`` finds for rows of each view, in the order of ``rows``."""
+        wanted = np.asarray(rows, np.int64)
+        owners = np.searchsorted(self._bases, wanted, side="right") - 1
+        order = np.argsort(owners, kind="stable")
+        ends = np.searchsorted(owners[order], np.arange(len(self.views)), side="right").tolist()
+        found: dict[int, T] = {}
+        start = 0
+        for number, end in enumerate(ends):
+            if end > start:
+                places = order[start:end]
+                own = read(self.views[number], wanted[places] - self._bases[number])
+                found.update(zip(places.tolist(), own, strict=True))
+            start = end
+        return [found[place] for place in range(len(wanted))]
 
     def _merged(self, depth: int, search: Callable[[View], Hits]) -> Hits:
         if depth < 1:

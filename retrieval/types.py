@@ -158,12 +158,17 @@ class Recalled:
 
     info: CollectionInfo
     candidates: tuple[Candidate, ...]
+    """All, or the first ones that were asked for."""
     timings_ms: Mapping[str, float]
     """``embed``, ``lexical``, ``dense``, ``fuse``, ``fetch``; channels overlap, so they do not add up."""
     degraded: tuple[str, ...] = ()
     """Channels that should have run and did not, such as ``dense``."""
     facets: Mapping[str, tuple[tuple[JSONScalar, int], ...]] = field(default_factory=dict)
     """For each key that was asked for, its values and how many admitted documents have each, most first."""
+    more: int = 0
+    """Candidates that follow these and were not fetched."""
+    order: str = ""
+    """A digest of the ids of all candidates in their order: tells whether another call found the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ class SegmentView:
     def read(self, rows: NDArray[np.int64]) -> list[Passage]:
         return self.segment.read(rows)
 
+    def passage_ids(self, rows: NDArray[np.int64]) -> list[str]:
+        return self.segment.columns.passage_ids(rows)
+
     def facets(self, keys: Sequence[str], scope: Scope) -> Mapping[str, FacetCounts]:
         return self.segment.metadata.facets(keys, self.admitted_documents(scope))
 
@@ -163,6 +166,9 @@ class BlockView:
 
     def read(self, rows: NDArray[np.int64]) -> list[Passage]:
         return self.block.read(rows)
+
+    def passage_ids(self, rows: NDArray[np.int64]) -> list[str]:
+        return self.block.passage_ids(rows)
 
     def facets(self, keys: Sequence[str], scope: Scope) -> Mapping[str, FacetCounts]:
         return self.block.metadata.facets(keys, self.admitted_documents(scope), self.documents)

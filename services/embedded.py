@@ -146,6 +146,7 @@ class EmbeddedRecall:
             depth=request.depth,
             rrf_k=request.rrf_k,
             weights=request.weights,
+            fetch=request.fetch,
             clock=clock,
         )
         if request.facets:

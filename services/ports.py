@@ -39,6 +39,8 @@ class RecallRequest:
     depth: int = 100
     rrf_k: int = 60
     weights: Mapping[str, float] = field(default_factory=lambda: {"lexical": 1.0, "dense": 1.0})
+    fetch: int | None = None
+    """So many candidates, best first, are handed back with their passages; None for all."""
     deadline_ms: float | None = None
     """Time left from now. A channel that cannot keep it is left out and named in ``degraded``; the
     lexical channel, the lowest rung, always runs."""

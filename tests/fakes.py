@@ -104,7 +104,16 @@ class FakeRecall:
             for rank, (count, passage) in enumerate(found, start=1)
         )
         facets = {key: _counted(admitted, key) for key in request.facets}
-        return Recalled(self._info(name, EVERYTHING), candidates, {"lexical": 0.1, "fuse": 0.1}, self.degraded, facets)
+        taken = candidates[: request.fetch]
+        return Recalled(
+            self._info(name, EVERYTHING),
+            taken,
+            {"lexical": 0.1, "fuse": 0.1},
+            self.degraded,
+            facets,
+            more=len(candidates) - len(taken),
+            order=" ".join(each.passage.passage_id for each in candidates),
+        )
 
     async def document(self, collection: str, document_id: str, rights: Rights) -> Document:
         self._check()

@@ -61,14 +61,15 @@ class LocalTarget:
         self._encoder = Known(collection.encoder)
 
     def candidates(
-        self, text: str, vector: Vectors, scope: Scope = EVERYTHING, depth: int = 100
+        self, text: str, vector: Vectors, scope: Scope = EVERYTHING, depth: int = 100, fetch: int | None = None
     ) -> Sequence[Candidate]:
         """The fused candidates of both channels over what the collection holds now."""
         self._encoder.vector = vector
-        return recall(self._collection.snapshot(), self._encoder, text, scope=scope, depth=depth).candidates
+        snapshot = self._collection.snapshot()
+        return recall(snapshot, self._encoder, text, scope=scope, depth=depth, fetch=fetch).candidates
 
     def search(self, text: str, vector: Vectors) -> Sequence[Found]:
-        return [found(candidate) for candidate in self.candidates(text, vector)[:K]]
+        return [found(candidate) for candidate in self.candidates(text, vector, fetch=K)]
 
     def write(self, changes: Sequence[Change]) -> None:
         refused = [each for each in self._collection.write(changes) if not each.accepted]

@@ -77,8 +77,9 @@ def question_digest(request: Mapping[str, object]) -> str:
     return _digest(json.dumps(request, sort_keys=True, ensure_ascii=False))
 
 
-def window_digest(candidates: Sequence[Candidate]) -> str:
-    return _digest("\n".join(candidate.passage.passage_id for candidate in candidates))
+def window_digest(order: str, reordered: Sequence[Candidate]) -> str:
+    """``order`` says how recall ordered all candidates, ``reordered`` are those that ranking may have moved."""
+    return _digest("\n".join([order, *(candidate.passage.passage_id for candidate in reordered)]))
 
 
 _CHECK_BYTES = 6

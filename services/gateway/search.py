@@ -60,6 +60,13 @@ class Plan:
     explain: bool
 
     @property
+    def fetch(self) -> int | None:
+        """How many candidates this page needs, those that are reranked among them; None for all."""
+        if self.group_size is not None:
+            return None
+        return max(self.rerank_depth, (self.cursor.offset if self.cursor else 0) + self.k)
+
+    @property
     def question(self) -> Mapping[str, object]:
         """All that the ranked window depends on, who asks among it: a cursor is of use to its own caller only."""
         return {
@@ -159,12 +166,11 @@ class Search:
             return self._done(Found(page, info.generation, "hit", (), clock.ms), began)
 
         with clock("recall"):
-            recalled = await self._recall.recall(replace(plan.recall, deadline_ms=_left(plan, began)))
+            asked = replace(plan.recall, fetch=plan.fetch, deadline_ms=_left(plan, began))
+            recalled = await self._recall.recall(asked)
         ranked = await self._ranked(plan, recalled, _left(plan, began))
         degraded = (*recalled.degraded, *ranked.degraded)
-        page = replace(
-            cut(plan, recalled.info.generation, ranked, reranked="rerank" not in degraded), facets=recalled.facets
-        )
+        page = replace(cut(plan, recalled, ranked, reranked="rerank" not in degraded), facets=recalled.facets)
 
         timings = {**clock.ms, **recalled.timings_ms, **ranked.timings_ms}
         found = Found(page, recalled.info.generation, "miss", degraded, timings)
@@ -251,16 +257,18 @@ class Search:
         return done
 
 
-def cut(plan: Plan, generation: str, ranked: Ranked, *, reranked: bool) -> Page:
+def cut(plan: Plan, recalled: Recalled, ranked: Ranked, *, reranked: bool) -> Page:
     """The page that was asked for. Raises Conflict when the cursor's window is no longer this one."""
-    window = window_digest(ranked.candidates)
+    generation = recalled.info.generation
+    window = window_digest(recalled.order, ranked.candidates[: plan.rerank_depth])
     if plan.cursor:
         check_generation(plan.cursor, generation)
         check_window(plan.cursor, window)
     places = grouped(ranked.candidates, plan.group_size)
     start = plan.cursor.offset if plan.cursor else 0
     end = start + plan.k
-    following = Cursor(generation, question_digest(plan.question), window, end, reranked) if end < len(places) else None
+    rest = len(places) + recalled.more - end
+    following = Cursor(generation, question_digest(plan.question), window, end, reranked) if rest > 0 else None
     page = tuple(candidate for place in places[start:end] for candidate in place)
     return Page(page, str(following) if following else None)
 
