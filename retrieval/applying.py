@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrieval.changes import Change, Delete, Outcome, Upsert, outcome, with_version
 from retrieval.live import LiveBlock
+from retrieval.passages import hashes_of
 from retrieval.snapshot import Snapshot
 from retrieval.views import BlockView, SegmentView
 
@@ -39,23 +43,38 @@ def decided(
 
 
 def without_changed(
-    views: Sequence[SegmentView], blocks: Sequence[BlockView], known: Mapping[int, int]
+    views: Sequence[SegmentView], current: Snapshot, blocks: Sequence[BlockView], known: Mapping[int, int]
 ) -> tuple[list[SegmentView], dict[int, int]]:
     """Segments without what changes in ``blocks`` replaced or removed, those left out that are ``known`` already.
 
+    Only segments that are new to ``current`` are looked at: the others were told of every change when it came.
     Returns how many changed documents of each block, by its first number, are known then.
     """
+    held = {view.segment.id for view in current.segments}
     now = {view.block.first: len(view.block.changed) for view in blocks}
     late = [
         name for view in blocks for name in view.block.changed[known.get(view.block.first, 0) : now[view.block.first]]
     ]
     changed = list(dict.fromkeys(late))
-    return [view.without(_alive(view, changed)) for view in views], now
+    hashes = hashes_of(changed)
+    return [view if view.segment.id in held else view.without(_alive(view, changed, hashes)) for view in views], now
 
 
-def _alive(view: SegmentView, document_ids: Sequence[str]) -> list[int]:
+def carried_over(
+    views: Sequence[SegmentView], current: Snapshot, blocks: Sequence[BlockView], known: Mapping[int, int]
+) -> list[SegmentView]:
+    """The segments of a generation of the same content as ``current``, with every delete that ``current`` has."""
+    held = {view.segment.id: view for view in current.segments}
+    level, _ = without_changed(views, current, blocks, known)
+    return [held[view.segment.id].joined(view.deleted) if view.segment.id in held else view for view in level]
+
+
+def _alive(view: SegmentView, document_ids: Sequence[str], hashes: NDArray[np.uint64]) -> list[int]:
     """Rows of those documents that the segment holds and that are not deleted there."""
-    return [row for row in view.segment.rows_of(document_ids) if row >= 0 and row not in view.deleted]
+    rows = np.array(view.segment.rows_of(document_ids, hashes), np.int64)
+    held = rows[rows >= 0]
+    found: list[int] = held[~view.deleted.has(held)].tolist()
+    return found
 
 
 def carried_out(current: Snapshot, block: LiveBlock, changes: Sequence[Change]) -> dict[int, list[int]]:

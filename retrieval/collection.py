@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from retrieval.analysis import Analysis, AnalysisSettings
-from retrieval.applying import carried_out, decided, without_changed
+from retrieval.applying import carried_out, carried_over, decided, without_changed
 from retrieval.changes import Change, Delete, Outcome, Upsert, check, decode, encode
 from retrieval.errors import CollectionNotFound, IndexUnreadable, Overloaded, RiddleError
 from retrieval.filters import check_metadata
@@ -131,7 +131,7 @@ class Collection:
         with self._guard:
             manifest = self.layout.current()
             if manifest.epoch == self._current.manifest.epoch:
-                self._exchange(manifest, self._views(manifest), {})
+                self._exchange(manifest, self._views(manifest, self._current), {})
             else:
                 self._open_afresh()
             return self._current
@@ -241,8 +241,12 @@ class Collection:
                 raise
             return
 
-    def _views(self, manifest: Manifest) -> list[SegmentView]:
-        """The segments of a generation, those that are open already as they are."""
+    def _views(self, manifest: Manifest, current: Snapshot | None = None) -> list[SegmentView]:
+        """The segments of a generation, those that are open already as they are.
+
+        ``current`` is of the same epoch, if given: what is deleted in it stays so.
+        """
+        seen = {} if current is None else {view.segment.id: view for view in current.segments}
         self._analysis = Analysis(AnalysisSettings(manifest.settings.synonyms, manifest.settings.words))
         check_analysis(manifest, self._analysis.version)
         views = []
@@ -250,7 +254,8 @@ class Collection:
             segment = self._held.get(entry.id) or Segment(
                 self.layout.segment(entry.id), self._analysis, manifest.settings.fields
             )
-            views.append(SegmentView.of(segment, read_deleted(self.layout, manifest.number, entry)))
+            deleted, view = read_deleted(self.layout, manifest.number, entry), seen.get(entry.id)
+            views.append(SegmentView.of(segment, deleted) if view is None else view.joined(deleted))
         self._held = {view.segment.id: view.segment for view in views}
         return views
 
@@ -261,7 +266,8 @@ class Collection:
 
         def reopen() -> None:
             try:
-                views, known = without_changed(self._views(manifest), self._behind(manifest), {})
+                views = self._views(manifest, self._current)
+                views, known = without_changed(views, self._current, self._behind(manifest), {})
             except (RiddleError, OSError) as error:  # replaced once more: the next look at the pointer will tell
                 log.info("generation %d of %s is gone already: %s", manifest.number, self.name, error)
                 return
@@ -285,12 +291,10 @@ class Collection:
             return
         kept = self._behind(manifest)
         sealed = [view for view in current.blocks if view.block.first <= manifest.log_seq]
-        if any(view.block.last > manifest.log_seq for view in sealed):
+        unread = current.seq < manifest.log_seq  # of the log behind it
+        if unread or any(view.block.last > manifest.log_seq for view in sealed):
             self._open_afresh()
             return
-        if current.seq < manifest.log_seq:  # the log behind it is not read yet
-            self._open_afresh()
-            return
-        views, _ = without_changed(views, kept, known)
+        views = carried_over(views, current, kept, known)
         self._current = Snapshot(manifest, current.analysis, views, kept, current.seq)
         self._seen = self.layout.seen_of(manifest.number) or self._seen

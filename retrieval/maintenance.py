@@ -20,7 +20,7 @@ import numpy as np
 
 from retrieval.bitmap import Bitmap
 from retrieval.collection import Collection
-from retrieval.durable import exclusive
+from retrieval.durable import exclusive, sync_tree
 from retrieval.errors import Conflict, RiddleError
 from retrieval.filters import EVERYTHING
 from retrieval.generations import Placed, publish
@@ -153,6 +153,7 @@ def carry_out(collection: Collection, work: Work) -> bool:
     if any(view.documents > view.dead for view in work.views):
         settings = snapshot.manifest.settings
         segment = write_segment(collection, _parts(work.views), settings, snapshot, prefix=STAGED, threads=1)
+        sync_tree(segment.folder)  # here, and not while everybody waits for the lock
     else:
         segment = None
     with collection.appending():

@@ -55,6 +55,10 @@ class SegmentView:
             self.dead_passages + len(passages),
         )
 
+    def joined(self, deleted: Bitmap) -> SegmentView:
+        """The same with these documents deleted too, whether they are already or not."""
+        return self.without(deleted.minus(self.deleted).rows().tolist())
+
     def allowed(self, scope: Scope) -> Bitmap | None:
         found = self.segment.admitted(scope)
         if not self.dead_passages:
