@@ -52,6 +52,11 @@ class Layout:
         self.locks = folder.parent / _STATE
         """Locks, and the last number of each name: it outlives the collection, since caches go by it."""
 
+    @property
+    def maintaining(self) -> Path:
+        """Locked by who seals and merges."""
+        return self.locks / f"{self.folder.name}.maintain.lock"
+
     def manifest(self, number: int) -> Path:
         return self.generations / f"{number:06}.json"
 

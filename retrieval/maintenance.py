@@ -218,8 +218,9 @@ def _identity(view: View, row: int) -> str:
 
 @contextlib.contextmanager
 def _alone(collection: Collection) -> Iterator[None]:
-    lock = collection.layout.locks / f"{collection.name}.maintain.lock"
-    with exclusive(lock, f"the collection {collection.name} is being maintained by another process"):
+    with exclusive(
+        collection.layout.maintaining, f"the collection {collection.name} is being maintained by another process"
+    ):
         yield
 
 

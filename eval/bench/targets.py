@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import numpy as np
 from eval.bench.churn import Found
 from retrieval.changes import Change
 from retrieval.collection import Collection
+from retrieval.durable import exclusive
 from retrieval.errors import Conflict
 from retrieval.filters import EVERYTHING, Scope
 from retrieval.recall import recall
 from retrieval.store import CollectionStore
-from retrieval.types import Candidate, EncoderSpec, Role, Vectors
+from retrieval.types import Candidate, Encoder, EncoderSpec, Role, Vectors
 
 K = 10
 
@@ -26,10 +27,14 @@ def supplied(dimension: int) -> EncoderSpec:
 
 
 class Known:
-    """An encoder that was told the vector of the next text: the time of a model plays no part."""
+    """An encoder that was told the vector of the next text.
 
-    def __init__(self, spec: EncoderSpec) -> None:
-        self._spec = spec
+    The time of a model plays no part, unless one is given: then it encodes the text too, as every search in the
+    product does, and what it says is thrown away.
+    """
+
+    def __init__(self, spec: EncoderSpec, model: Encoder | None = None) -> None:
+        self._spec, self._model = spec, model
         self.vector: Vectors = np.zeros(spec.dimension, np.float32)
 
     @property
@@ -37,18 +42,23 @@ class Known:
         return self._spec
 
     def encode(self, texts: Sequence[str], role: Role) -> Vectors:
+        if self._model is not None:
+            self._model.encode(texts, role)
         return np.repeat(self.vector[None, :], len(texts), axis=0)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCollection:
-    """Opens a collection in the process that calls it."""
+    """Opens a collection in the process that calls it, and there makes a model for its questions, if any."""
 
     root: Path
     name: str
+    model: Callable[[], Encoder] | None = None
+    """Must be picklable."""
 
     def __call__(self) -> LocalTarget:
-        return LocalTarget(CollectionStore(self.root).open(self.name))
+        model = None if self.model is None else self.model()
+        return LocalTarget(CollectionStore(self.root).open(self.name), model)
 
 
 class LocalTarget:
@@ -56,9 +66,9 @@ class LocalTarget:
 
     channels = frozenset({"lexical", "dense"})
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, model: Encoder | None = None) -> None:
         self._collection = collection
-        self._encoder = Known(collection.encoder)
+        self._encoder = Known(collection.encoder, model)
 
     def candidates(
         self, text: str, vector: Vectors, scope: Scope = EVERYTHING, depth: int = 100, fetch: int | None = None
@@ -75,6 +85,13 @@ class LocalTarget:
         refused = [each for each in self._collection.write(changes) if not each.accepted]
         if refused:
             raise Conflict(f"{len(refused)} changes were refused, the first: {refused[0]}")
+
+
+def settled(root: Path, name: str) -> None:
+    """Wait until nobody seals or merges segments of that collection any more."""
+    lock = CollectionStore(root).open(name).layout.maintaining
+    with exclusive(lock, f"the collection {name} is being maintained without end", wait_s=300):
+        pass
 
 
 def found(candidate: Candidate) -> Found:

@@ -94,6 +94,7 @@ def churn(
     ] = 60,
     upserts: Annotated[int, typer.Option(min=100, help="Documents written a second, in batches of 100.")] = 1000,
     searches: Annotated[int, typer.Option(min=1, help="Searches a second.")] = 50,
+    encoder: Annotated[str, typer.Option(help="Model that encodes every question first, as a service does.")] = "",
     seed: Seed = SEED,
     json: Json = False,
     debug: Debug = False,
@@ -105,23 +106,29 @@ def churn(
 
     Example: riddle bench churn --passages 100000
     """
+    import functools
+
     from eval.bench.churn import Churn, Queries, run_churn
     from eval.bench.latency import table
-    from eval.bench.targets import OpenCollection
+    from eval.bench.targets import OpenCollection, settled
+    from services.encoders import encoder_named
 
     settings = load_settings(home, config)
     corpus, kept = _collection(passages, seed, settings)
     with tempfile.TemporaryDirectory(prefix="churn-", dir=kept.root.parent) as folder:
         shutil.copytree(kept.root / kept.name, Path(folder) / kept.name)
-        target = OpenCollection(Path(folder), kept.name)
+        model = functools.partial(encoder_named, encoder, settings) if encoder else None
+        target = OpenCollection(Path(folder), kept.name, model)
         queries = Queries(corpus.texts.queries(seed, 1000), corpus.queries(1000))
         fresh = corpus.vectors.block(corpus.blocks, 30_000)
         plan = Churn(upserts=upserts, searches=searches, seconds=seconds, idle_s=max(1.0, seconds / 3))
         report = run_churn(target, queries, fresh, plan, progress=note)
+        settled(Path(folder), kept.name)
     if json:
         print_json({"machine": machine(), "passages": corpus.passages, **report.as_json()})
     else:
-        say(f"{machine()} · {corpus.passages:,} passages · {seconds:.0f} s\n")
+        asked = f"questions encoded by {encoder}" if encoder else "vectors supplied"
+        say(f"{machine()} · {corpus.passages:,} passages · {asked} · {seconds:.0f} s\n")
         named = (("searches, idle", report.idle), ("searches, busy", report.busy), ("batches of 100", report.writes))
         rows = [(what, len(each.samples), len(each.failures), each.p50, each.p99) for what, each in named]
         say(table(rows, ("what", "n", "failed", "p50 ms", "p99 ms")))
