@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.changes import Change, Delete, Outcome, Upsert, outcome, with_version
+from retrieval.document_hashes import hashes_of
 from retrieval.live import LiveBlock
-from retrieval.passages import hashes_of
 from retrieval.snapshot import Snapshot
 from retrieval.views import BlockView, SegmentView
 

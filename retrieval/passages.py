@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from array import array
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.columns import Columns, ColumnsWriter, ColumnType, Values
+from retrieval.document_hashes import find, hash_of, hashes_of
 from retrieval.errors import DocumentNotFound, InvalidRequest
 from retrieval.types import Chunk, Document, Passage, Rows
 
@@ -44,15 +44,6 @@ _BATCH_BYTES = 64 * 2**20
 """A batch is written above this much text; Arrow's strings hold 2 GB a batch."""
 
 DOCUMENTS, PASSAGES, IDS, ID_ROWS = "documents.arrow", "passages.arrow", "ids.npy", "id_rows.npy"
-
-
-def hashes_of(document_ids: Sequence[str]) -> NDArray[np.uint64]:
-    """Of each id the hash by which segments find it."""
-    return np.array([_hash(each) for each in document_ids], np.uint64)
-
-
-def _hash(document_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(document_id.encode(), digest_size=8).digest(), "little")
 
 
 def byte_spans(text: str, chunks: Sequence[Chunk]) -> list[tuple[int, int]]:
@@ -118,7 +109,7 @@ class PassageWriter:
                     "context": chunk.context,
                 }
             )
-        self._hashes.append(_hash(document.document_id))
+        self._hashes.append(hash_of(document.document_id))
         self.documents += 1
         self.passages += len(chunks)
         self._pending_bytes += size + 100 * len(chunks)
@@ -188,32 +179,9 @@ class Passages:
         return row
 
     def rows_of(self, document_ids: Sequence[str], hashes: NDArray[np.uint64] | None = None) -> list[int]:
-        """The row of each document, -1 where there is none: one bisection over hashed ids for all.
-
-        ``hashes`` are those of ``hashes_of``, for who asks several segments.
-        """
+        """The row of each document, -1 where there is none; ``hashes`` are theirs, for who asks several segments."""
         wanted = hashes_of(document_ids) if hashes is None else hashes
-        found = [-1] * len(document_ids)
-        places = np.searchsorted(self._ids, wanted)
-        pending = self._alike(np.arange(len(wanted)), places, wanted)
-        while len(pending):
-            rows = self._id_rows[places[pending]]
-            others = []
-            for at, row, name in zip(pending.tolist(), rows.tolist(), self.document_ids(rows), strict=True):
-                if name == document_ids[at]:
-                    found[at] = row
-                else:  # two ids of one hash: it may be the next
-                    others.append(at)
-            places[others] += 1
-            pending = self._alike(np.array(others, np.int64), places, wanted)
-        return found
-
-    def _alike(
-        self, asked: NDArray[np.int64], places: NDArray[np.int64], wanted: NDArray[np.uint64]
-    ) -> NDArray[np.int64]:
-        """Those of ``asked`` at whose place the hash stands that they want."""
-        inside = asked[places[asked] < len(self._ids)]
-        return np.asarray(inside[self._ids[places[inside]] == wanted[inside]], np.int64)
+        return find(self._ids, self._id_rows, document_ids, wanted, self.document_ids)
 
     def rows_shared_with(self, other: Passages) -> list[int]:
         """Rows of documents here whose ids ``other`` holds too."""

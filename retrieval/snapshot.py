@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.analysis import Analysis
+from retrieval.document_hashes import hashes_of
 from retrieval.errors import DocumentNotFound, InvalidRequest
 from retrieval.filters import EVERYTHING, Scope
 from retrieval.lexical_query import parse_query
@@ -16,7 +17,6 @@ from retrieval.lexical_scoring import Statistics
 from retrieval.manifest import Manifest, check_encoder
 from retrieval.metadata_facets import merged_facets
 from retrieval.metadata_values import Scalar
-from retrieval.passages import hashes_of
 from retrieval.segment import Part
 from retrieval.types import CollectionInfo, Document, EncoderSpec, Hits, Passage, Rows
 from retrieval.views import BlockView, SegmentView, View

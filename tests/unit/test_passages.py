@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrieval.document_hashes import find
 from retrieval.errors import DocumentNotFound, InvalidRequest
 from retrieval.passages import ID_ROWS, IDS, Passages, PassageWriter
 from retrieval.types import Chunk, Document
@@ -117,3 +118,11 @@ def test_half_a_surrogate_pair_is_refused_with_the_document_that_holds_it(
 ) -> None:
     with pytest.raises(InvalidRequest, match="document 'd'"):
         written(tmp_path, [(document, [chunk])])
+
+
+def test_ids_of_one_hash_are_told_apart_by_their_names() -> None:
+    ids, rows, names = np.array([3, 7, 7, 9], np.uint64), np.array([2, 0, 3, 1]), ["a", "d", "c", "b"]
+    asked = ["b", "a", "x", "d", "c", "y"]
+    hashes = np.array([7, 7, 7, 9, 3, 11], np.uint64)
+    found = find(ids, rows, asked, hashes, lambda wanted: [names[row] for row in wanted.tolist()])
+    assert found == [3, 0, -1, 1, 2, -1]
