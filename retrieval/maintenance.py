@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from retrieval.durable import exclusive, sync_tree
 from retrieval.errors import Conflict, RiddleError
 from retrieval.filters import EVERYTHING
 from retrieval.generations import Placed, publish
+from retrieval.giving_way import give_way
+from retrieval.log import log_files
 from retrieval.sealing import write_segment
 from retrieval.segment import Part, Segment
 from retrieval.snapshot import Snapshot
@@ -38,6 +39,8 @@ FLOOR = 4096
 """Segments below this many passages count as of one size."""
 DEAD = 0.3
 """A segment of which more is deleted is written anew, so that its space comes back."""
+PRESSING = 4
+"""Log files, of a block each, from which on the work must go on even where searches want every processor."""
 _AT_ONCE = 512
 
 
@@ -156,6 +159,7 @@ def carry_out(collection: Collection, work: Work) -> bool:
         sync_tree(segment.folder)  # here, and not while everybody waits for the lock
     else:
         segment = None
+    collection.snapshot()  # reads what was written meanwhile, so that under the lock little is left to read
     with collection.appending():
         now = collection.taken_up()  # what another process merged since is still being opened beside the searches
         placed = _placed(now, work, segment)
@@ -170,9 +174,9 @@ def carry_out(collection: Collection, work: Work) -> bool:
             tombstones=collection.tombstones(),
         )
         publish(collection.layout, draft, placed, content=False)
-        if segment is not None:
-            shutil.rmtree(segment.folder.parent, ignore_errors=True)
-        collection.taken_up()
+    if segment is not None:
+        shutil.rmtree(segment.folder.parent, ignore_errors=True)
+    collection.taken_up()
     return True
 
 
@@ -229,10 +233,11 @@ def main(arguments: Sequence[str]) -> int:
     from retrieval.store import CollectionStore
 
     root, name = arguments
-    os.nice(10)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s maintenance: %(message)s")
     try:
-        maintain(CollectionStore(Path(root), Nothing()).open(name))
+        collection = CollectionStore(Path(root), Nothing()).open(name)
+        give_way(lambda: len(log_files(collection.layout.log)) > PRESSING)
+        maintain(collection)
     except Conflict:
         return 0
     except RiddleError as error:

@@ -16,8 +16,8 @@ from retrieval.changes import Outcome
 from retrieval.collection import Collection
 from retrieval.errors import CollectionNotFound, Conflict, InvalidRequest, RiddleError, Unavailable
 from retrieval.filters import Scope, parse_filter
-from retrieval.garbage import collect_seldom
 from retrieval.manifest import CollectionSettings
+from retrieval.pauses import keep_pauses_short
 from retrieval.recall import recall
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
@@ -229,7 +229,7 @@ class EmbeddedRecall:
                 if name == self._default and error.code == "index_unreadable":
                     raise
         analyse("数据库")  # loads the dictionary of the segmenter
-        collect_seldom()
+        keep_pauses_short()
         return True
 
 

@@ -18,7 +18,7 @@ from eval.bench.texts import coined
 from retrieval.analysis import analyse
 from retrieval.changes import Change, Delete, Upsert
 from retrieval.errors import RiddleError
-from retrieval.garbage import collect_seldom
+from retrieval.pauses import keep_pauses_short
 from retrieval.types import Chunk, Document, Vectors
 
 DELETES = 5
@@ -213,7 +213,7 @@ def searching(
     for number in range(WARM):
         searcher(5 * number + 1)
     analyse("数据库")  # loads the dictionary of the segmenter, as a service does before it is ready
-    collect_seldom()
+    keep_pauses_short()
     answer.send("warm")
     answer.recv()
     latencies = open_loop("search", searcher, rate=rate, seconds=seconds)
@@ -230,7 +230,7 @@ def writing(open_target: Open, vectors: Vectors, news: Connection, churn: Churn,
         news.send(draw.sample(seen, 3))
 
     analyse("数据库")
-    collect_seldom()
+    keep_pauses_short()
     answer.send("warm")
     answer.recv()
     what = f"batch of {churn.batch} upserts and {DELETES} deletes"
