@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from retrieval import _native
 from retrieval._native.graph import NONE, Codes, Links, nearest_leaves, search
+from retrieval._native.within import Admitted, Cells, Effort, search_within
 from retrieval.bitmap import Bitmap
 from retrieval.errors import IndexUnreadable
 from retrieval.graph_build import LINKS, NODE_SCALES, NODES, TREE, build_links, load_tree
 from retrieval.types import Rows
 from retrieval.vector_effort import exact
+from retrieval.vector_filters import PerBitmap
 from retrieval.vector_graph import WIDTHS, Graph
 from retrieval.vector_index import Meta
-from retrieval.vector_lists import MEMBERS, Lists
+from retrieval.vector_lists import MEMBERS, OFFSETS, Lists
 from retrieval.vector_planner import MARGIN, ListScan, margin_for
 from retrieval.vector_spec import Spec, parse_spec
 from retrieval.vector_steps import Steps
@@ -26,6 +28,14 @@ from retrieval.vector_store import Halves, Ordered, best, mapped
 
 ENTRIES, PROBES = 8, 6
 """A walk begins at the middle rows of so many cells, which are sought in so many branches of the tree."""
+
+SEEDS, FAR_SEEDS = 1000, 4000
+"""Admitted nodes of the nearest cells that a filtered walk begins with: by these alone a filter that admits one row in
+a hundred anywhere is nearly answered, and of a far region they are the hills to climb from."""
+
+_FAR = 1.4
+"""What is admitted lies far when the cells that hold the seeds are so many times larger than under a filter that has
+nothing to do with the vectors."""
 
 _SAMPLE, _K, _MARGIN, _SEED = 300, 10, 0.01, 20240501
 
@@ -71,7 +81,7 @@ def width_for(walk: CellWalk, store: Store, recall: float) -> int:
     for width in WIDTHS:
         found = 0
         for node, query, expected in zip(nodes.tolist(), queries, truth, strict=True):
-            near = walk(query, max(width, 2 * _K), None, hidden=node)
+            near = walk(query, max(width, 2 * _K), hidden=node)
             found += len(expected & set(best(near, store.score(near, query), _K).rows.tolist()))
         if found >= min(1.0, recall + _MARGIN) * sum(map(len, truth)):
             return width
@@ -95,19 +105,35 @@ class CellWalk:
             self._tree, self._central = load_tree(folder / TREE)
         except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise IndexUnreadable(f"{folder / TREE} cannot be read ({error}): build the collection again") from error
+        offsets = np.array(mapped(folder / OFFSETS, np.int64, (len(self._tree.leaves) + 1,)))
+        self._cells = Cells(self._tree.leaves, offsets)
+        self._admitted = PerBitmap(lambda allowed: Admitted.of(self._row_of, allowed.bits))
 
-    def __call__(self, vector: NDArray[np.float32], width: int, allowed: Bitmap | None, *, hidden: int = NONE) -> Rows:
-        """At most ``width`` allowed rows, the nearest that were met while so many were kept in sight.
+    lists_below = 0.0
 
-        The node ``hidden`` is passed over.
-        """
+    def __call__(self, vector: NDArray[np.float32], width: int, *, hidden: int = NONE) -> Rows:
+        """As of any walk; the node ``hidden`` is passed over."""
         codes, scale = _native.quantise_int8(vector[None, :])
         cells = nearest_leaves(Codes(codes, scale), self._tree, probes=PROBES, ways=ENTRIES)[0]
         found = search(
             self._nodes, self._links, codes[0], self._central[cells[cells >= 0]], width=width, depth=width,
-            row_of=self._row_of, bits=None if allowed is None else allowed.bits, hidden=hidden,
+            row_of=self._row_of, bits=None, hidden=hidden,
         )  # fmt: skip
         return self.rows(found.rows)
+
+    def within(self, vector: NDArray[np.float32], width: int, allowed: Bitmap, share: float) -> Rows | None:
+        """With so many seeds a narrower beam finds as much as a call does; among rows that are all far, neighbours
+        tell less of each other and it must be wider."""
+        codes, _ = _native.quantise_int8(vector[None, :])
+        seeds, degree = max(SEEDS, 2 * width), self._links.shape[1]
+        near = Effort(-(-5 * width // 6), seeds, 5 * degree // 8)
+        far = Effort(2 * width, max(FAR_SEEDS, 4 * width), 3 * degree // 4)
+        count = self._row_of.size
+        far_read = int(_FAR * seeds / max(share, 1 / count) + count / len(self._cells.centroids))
+        found = search_within(
+            self._nodes, self._links, codes[0], self._cells, self._admitted(allowed), near, far, far_read
+        )
+        return self.rows(found.rows) if len(found.rows) >= near.width else None
 
     def rows(self, nodes: Rows) -> Rows:
         """The rows of the store that nodes stand for."""

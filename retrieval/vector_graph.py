@@ -20,7 +20,7 @@ from retrieval.types import Hits, Rows, Vectors
 from retrieval.vector_effort import calibrated
 from retrieval.vector_index import Meta, check_query
 from retrieval.vector_lists import Lists, build_lists, remove_aside
-from retrieval.vector_planner import MARGIN, ListScan, Planner, margin_for
+from retrieval.vector_planner import LISTS_BELOW, MARGIN, ListScan, Planner, margin_for
 from retrieval.vector_spec import Spec, lists_for, parse_spec
 from retrieval.vector_steps import Steps
 from retrieval.vector_store import Codes, Halves, Ordered, Store, best, mapped, open_store
@@ -29,16 +29,26 @@ GRAPH, LINKS = "graph.faiss", "links.u32"
 
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
+SCORED_BELOW = 4_000
+"""So few allowed rows are all scored: beyond, a walk among them is as fast."""
+
 _EF_CONSTRUCTION = 200
 _ENTRIES = 4
 _BLOCK = 10_000
 
 
 class Walk(Protocol):
-    """Best-first search from fixed entries. Thread-safe."""
+    """Best-first search. Thread-safe."""
 
-    def __call__(self, vector: NDArray[np.float32], width: int, allowed: Bitmap | None) -> Rows:
-        """At most ``width`` allowed rows, the nearest that were met while so many were kept in sight."""
+    lists_below: float
+    """The share of allowed rows up to which lists are better than ``within``."""
+
+    def __call__(self, vector: NDArray[np.float32], width: int) -> Rows:
+        """At most ``width`` rows, the nearest that were met while so many were kept in sight."""
+        ...
+
+    def within(self, vector: NDArray[np.float32], width: int, allowed: Bitmap, share: float) -> Rows | None:
+        """Allowed rows, as near as those of a call; ``share`` of all rows are allowed. None when too few were met."""
         ...
 
     @property
@@ -77,7 +87,7 @@ class Graph:
         self.spec, self.count, self.dimension = meta.spec, meta.count, meta.dimension
         self._meta, self._nodes, self._scan, self._store = meta, nodes, scan, store
         self._width = meta.effort["width"]
-        self._planner = Planner(scan)
+        self._planner = Planner(scan, scored_below=SCORED_BELOW, lists_below=nodes.lists_below)
 
     def with_effort(self, effort: Mapping[str, int]) -> Graph:
         """The same index, searched harder or less hard."""
@@ -98,12 +108,11 @@ class Graph:
             planned = self._planner.search(vector, depth, allowed)
             if planned is not None:
                 return planned
-            wider = min(int(width / self._planner.share(allowed)), self.count)
-            rows = self._nodes(vector, wider, allowed)
-            if len(rows) < width:  # of what was met a tenth of what should be is allowed: it lies elsewhere
+            met = self._nodes.within(vector, width, allowed, self._planner.share(allowed))
+            if met is None:
                 return self._scan.search(vector, depth, allowed=allowed)
-            return best(rows, self._store.score(rows, vector), depth)
-        rows = self._nodes(vector, min(width, self.count), None)
+            return best(met, self._store.score(met, vector), depth)
+        rows = self._nodes(vector, min(width, self.count))
         return best(rows, self._store.score(rows, vector), depth)
 
     def vectors(self, rows: Rows | slice) -> Vectors:
@@ -121,6 +130,8 @@ class Graph:
 class FaissWalk:
     """faiss's own search, over float32 vectors inside the graph's file."""
 
+    lists_below = LISTS_BELOW
+
     def __init__(self, path: Path, meta: Meta) -> None:
         try:
             self._index: Any = _faiss().read_index(str(path))
@@ -129,7 +140,13 @@ class FaissWalk:
         if (self._index.ntotal, self._index.d) != (meta.count, meta.dimension):
             raise IndexUnreadable(f"{path} does not belong to its vectors: build the collection again")
 
-    def __call__(self, vector: NDArray[np.float32], width: int, allowed: Bitmap | None) -> Rows:
+    def __call__(self, vector: NDArray[np.float32], width: int) -> Rows:
+        return self._walk(vector, width, None)
+
+    def within(self, vector: NDArray[np.float32], width: int, allowed: Bitmap, share: float) -> Rows | None:
+        return _enough(self._walk(vector, _widened(width, share, allowed), allowed), width)
+
+    def _walk(self, vector: NDArray[np.float32], width: int, allowed: Bitmap | None) -> Rows:
         faiss = _faiss()
         faiss.omp_set_num_threads(1)
         selector = None if allowed is None else faiss.IDSelectorBitmap(allowed.bits)
@@ -146,6 +163,8 @@ class FaissWalk:
 class NativeWalk:
     """The links of the ground level, walked over int8 codes from a row of each of the nearest lists."""
 
+    lists_below = LISTS_BELOW
+
     def __init__(self, folder: Path, spec: Spec, codes: Codes, lists: Lists) -> None:
         """Links and codes are read into memory. Raises IndexUnreadable."""
         self._links: Links = np.array(mapped(folder / LINKS, np.uint32, (codes.count, 2 * spec.links)))
@@ -156,7 +175,13 @@ class NativeWalk:
         middles = np.minimum((offsets[:-1] + offsets[1:]) // 2, codes.count - 1)  # of an empty list some other's row
         self._entries = members[middles].astype(np.uint32)
 
-    def __call__(self, vector: NDArray[np.float32], width: int, allowed: Bitmap | None) -> Rows:
+    def __call__(self, vector: NDArray[np.float32], width: int) -> Rows:
+        return self._walk(vector, width, None)
+
+    def within(self, vector: NDArray[np.float32], width: int, allowed: Bitmap, share: float) -> Rows | None:
+        return _enough(self._walk(vector, _widened(width, share, allowed), allowed), width)
+
+    def _walk(self, vector: NDArray[np.float32], width: int, allowed: Bitmap | None) -> Rows:
         near, _ = self._lists.nearest(vector, _ENTRIES)
         query, _ = _native.quantise_int8(vector[None, :])
         bits = None if allowed is None else allowed.bits
@@ -169,6 +194,16 @@ class NativeWalk:
     def bytes(self) -> int:
         nodes = self._nodes.codes.nbytes + self._nodes.scales.nbytes
         return int(self._links.nbytes + self._rows.nbytes + self._entries.nbytes + nodes)
+
+
+def _widened(width: int, share: float, allowed: Bitmap) -> int:
+    """How many rows must be kept in sight for ``width`` allowed ones among them."""
+    return min(int(width / share), allowed.length)
+
+
+def _enough(rows: Rows, width: int) -> Rows | None:
+    """Of what was met a tenth of what should be is allowed: it lies elsewhere."""
+    return rows if len(rows) >= width else None
 
 
 def _insert(folder: Path, spec: Spec, store: Store, threads: int, steps: Steps) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ABI = 4
+ABI = 5
 """Counts changes of any signature; a library of another number is not used. Beside ``riddle_abi`` in scan.cpp."""
 
 _HERE = Path(__file__).resolve().parent
@@ -39,6 +39,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "riddle_graph_incoming": (None, (_P, _I, _I, _P, _P)),
     "riddle_graph_mutual": (_N, (_P, _P, _I, _P, _I, _P, _P, _I, _I, _F, _I, _P)),
     "riddle_graph_search": (_I, (_P, _P, _I, _P, _I, _P, _P, _I, _I, _P, _P, _I, _I, _P, _P, _P)),
+    "riddle_graph_search_within": (
+        _I,
+        (_P, _P, _I, _I, _P, _I, _P, _P, _P, _I, _P, _P, _P, _P, _P, _I, _I, _I, _I, _I, _I, _I, _P, _P, _P),
+    ),
 }
 LEVELS = {4: "avx512", 2: "avx2", 0: "portable"}
 
