@@ -31,6 +31,7 @@ _FULL_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000:
 _FOLD = SIMPLIFIED | _FULL_WIDTH | str.maketrans({
     "\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-", "\u00ad": None,
 })  # fmt: skip
+_FOLDED = re.compile(f"[{re.escape(''.join(map(chr, _FOLD)))}]")
 _MARKS = re.compile("[\u0300-\u036f]")
 _CAMEL = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]")
 _CAMEL_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
@@ -82,7 +83,8 @@ def folded(text: str) -> str:
     """Full-width forms, accents, typographic quotes and traditional characters as their plain forms."""
     if text.isascii():
         return text
-    text = text.translate(_FOLD)
+    if _FOLDED.search(text):  # to look for them takes a tenth of the time
+        text = text.translate(_FOLD)
     if not unicodedata.is_normalized("NFKC", text):
         text = unicodedata.normalize("NFKC", text).translate(_FOLD)
     if unicodedata.is_normalized("NFD", text) and not _MARKS.search(text):
