@@ -29,9 +29,13 @@ from retrieval.vector_store import Halves, Ordered, best, mapped
 ENTRIES, PROBES = 8, 6
 """A walk begins at the middle rows of so many cells, which are sought in so many branches of the tree."""
 
-SEEDS, FAR_SEEDS = 1000, 4000
-"""Admitted nodes of the nearest cells that a filtered walk begins with: by these alone a filter that admits one row in
-a hundred anywhere is nearly answered, and of a far region they are the hills to climb from."""
+MOST = 0.5
+"""Where a greater share of rows is allowed, the walk goes over all, wider by what it leaves out; where that leaves
+less than half of what it should, what is nearest is shut out (seen already, deleted) and it goes four times as wide."""
+
+SEEDS, FAR_SEEDS = 10, 40
+"""Admitted nodes of the nearest cells that a filtered walk begins with, times the width: by these alone a filter that
+admits one row in a hundred anywhere is nearly answered, and of a far region they are the hills to climb from."""
 
 _FAR = 1.4
 """What is admitted lies far when the cells that hold the seeds are so many times larger than under a filter that has
@@ -124,10 +128,16 @@ class CellWalk:
     def within(self, vector: NDArray[np.float32], width: int, allowed: Bitmap, share: float) -> Rows | None:
         """With so many seeds a narrower beam finds as much as a call does; among rows that are all far, neighbours
         tell less of each other and it must be wider."""
+        if share > MOST:
+            for wider in (1, 4):
+                met = self(vector, min(int(wider * width / share), allowed.length))
+                met = met[allowed.has(met)]
+                if 2 * len(met) >= width:
+                    return met
         codes, _ = _native.quantise_int8(vector[None, :])
-        seeds, degree = max(SEEDS, 2 * width), self._links.shape[1]
+        seeds, degree = SEEDS * width, self._links.shape[1]
         near = Effort(-(-5 * width // 6), seeds, 5 * degree // 8)
-        far = Effort(2 * width, max(FAR_SEEDS, 4 * width), 3 * degree // 4)
+        far = Effort(2 * width, FAR_SEEDS * width, 3 * degree // 4)
         count = self._row_of.size
         far_read = int(_FAR * seeds / max(share, 1 / count) + count / len(self._cells.centroids))
         found = search_within(
