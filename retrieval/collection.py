@@ -156,7 +156,7 @@ class Collection:
         sealed = 0
         if seen != self._seen:
             try:
-                manifest = self._manifest()
+                manifest = self.layout.current()
             except (FileNotFoundError, IndexUnreadable):  # replaced once more meanwhile, or really damaged
                 self._open_afresh()
                 return
@@ -203,14 +203,11 @@ class Collection:
             if isinstance(change, Delete):
                 self._tombstones.pop(change.document_id, None)
                 self._tombstones[change.document_id] = change.version
-        blocks[-1].block.last = seq
+        blocks[-1].block.mark(seq)
         segments = [view.without(gone.get(id(view), ())) for view in current.segments]
         earlier = [view.without(gone.get(id(view), ())) for view in blocks[:-1]]
         newest = blocks[-1].grown().without([*gone.get(id(blocks[-1]), ()), *gone.get(0, ())])
         self._current = Snapshot(current.manifest, self._analysis, segments, [*earlier, newest], seq)
-
-    def _manifest(self) -> Manifest:
-        return self.layout.current()
 
     def _open_afresh(self) -> None:
         """The current generation with the log behind it. Goes on when it is replaced meanwhile."""
@@ -219,7 +216,7 @@ class Collection:
             if seen is None:
                 raise CollectionNotFound(f"no collection is called {self.name!r}")
             try:
-                manifest = self._manifest()
+                manifest = self.layout.current()
                 views = self._views(manifest)
                 reader = LogReader(self.layout.log, manifest.log_seq)
             except (IndexUnreadable, FileNotFoundError) as error:
@@ -251,8 +248,9 @@ class Collection:
         check_analysis(manifest, self._analysis.version)
         views = []
         for entry in manifest.segments:
+            folder, fields = self.layout.segment(entry.id), manifest.settings.fields
             segment = self._held.get(entry.id) or Segment(
-                self.layout.segment(entry.id), self._analysis, manifest.settings.fields
+                folder, self._analysis, fields, check_contents=current is None
             )
             deleted, view = read_deleted(self.layout, manifest.number, entry), seen.get(entry.id)
             views.append(SegmentView.of(segment, deleted) if view is None else view.joined(deleted))
@@ -266,8 +264,9 @@ class Collection:
 
         def reopen() -> None:
             try:
-                views = self._views(manifest, self._current)
-                views, known = without_changed(views, self._current, self._behind(manifest), {})
+                blocks = self._behind(manifest)
+                known = {view.block.first: view.block.changed_by(manifest.level) for view in blocks}
+                views, known = without_changed(self._views(manifest, self._current), self._current, blocks, known)
             except (RiddleError, OSError) as error:  # replaced once more: the next look at the pointer will tell
                 log.info("generation %d of %s is gone already: %s", manifest.number, self.name, error)
                 return

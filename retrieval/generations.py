@@ -18,7 +18,7 @@ import numpy as np
 from retrieval.bitmap import Bitmap
 from retrieval.durable import disk_full_said_plainly, exclusive, replace_json, sync_file, sync_tree
 from retrieval.errors import IndexUnreadable
-from retrieval.log import remove_read
+from retrieval.log import FOLDER, remove_read
 from retrieval.manifest import Manifest, SegmentEntry, read_manifest, write_manifest
 from retrieval.segment import Segment
 
@@ -47,7 +47,7 @@ class Layout:
         self.pointer = folder / POINTER
         self.generations = folder / "generations"
         self.segments = folder / "segments"
-        self.log = folder / "log"
+        self.log = folder / FOLDER
         self.staging = folder / "staging"
         self.locks = folder.parent / _STATE
         """Locks, and the last number of each name: it outlives the collection, since caches go by it."""

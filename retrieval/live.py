@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +39,7 @@ class LiveBlock:
         self.metadata = LiveMetadata(fields)
         self.changed: list[str] = []
         """Ids of documents that its changes replaced or removed, wherever those were."""
+        self._marks: list[tuple[int, int]] = []
         self._rows: dict[str, int] = {}
         self._documents: list[Document] = []
         self._upserts: list[Upsert] = []
@@ -51,6 +53,16 @@ class LiveBlock:
     @property
     def passages(self) -> int:
         return len(self._document_of)
+
+    def mark(self, seq: int) -> None:
+        """All changes of that number are in."""
+        self._marks.append((seq, len(self.changed)))
+        self.last = seq
+
+    def changed_by(self, seq: int) -> int:
+        """How many entries of ``changed`` are of changes up to that number."""
+        place = bisect_right(self._marks, seq, key=lambda mark: mark[0])
+        return self._marks[place - 1][1] if place else 0
 
     def has_room(self, passages: int) -> bool:
         return self.passages + passages <= self.capacity

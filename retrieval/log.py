@@ -18,6 +18,8 @@ _MAGIC = b"RIDLOG01"
 _HEAD = struct.Struct("<IIQ")
 """Bytes of payload, crc32 of sequence number and payload, sequence number."""
 
+FOLDER = "log"
+"""Where the files lie in a collection's folder."""
 MAX_RECORD = 512 * 2**20
 _SUFFIX = ".log"
 _NEXT = b"next"

@@ -1,7 +1,4 @@
-"""Seals frozen blocks into segments and merges segments in tiers, in a process beside the searches.
-
-python -m retrieval.maintenance COLLECTIONS NAME
-"""
+"""Seals frozen blocks into segments and merges segments in tiers, in a process beside the searches."""
 
 from __future__ import annotations
 
@@ -20,11 +17,9 @@ import numpy as np
 from retrieval.bitmap import Bitmap
 from retrieval.collection import Collection
 from retrieval.durable import exclusive, sync_tree
-from retrieval.errors import Conflict, RiddleError
+from retrieval.errors import Conflict
 from retrieval.filters import EVERYTHING
 from retrieval.generations import Placed, publish
-from retrieval.giving_way import give_way
-from retrieval.log import log_files
 from retrieval.sealing import write_segment
 from retrieval.segment import Part, Segment
 from retrieval.snapshot import Snapshot
@@ -39,8 +34,6 @@ FLOOR = 4096
 """Segments below this many passages count as of one size."""
 DEAD = 0.3
 """A segment of which more is deleted is written anew, so that its space comes back."""
-PRESSING = 4
-"""Log files, of a block each, from which on the work must go on even where searches want every processor."""
 _AT_ONCE = 512
 
 
@@ -60,9 +53,11 @@ class Nothing:
 
 
 class Background:
-    """Starts a process of low priority, one at a time for each collection, which ends when nothing is left to do."""
+    """Starts a process of low priority, one at a time for each collection, which ends when nothing is left to do
+    and nothing has come for ``linger_s``: a new one takes a second to load."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger_s: float = 15.0) -> None:
+        self._linger_s = linger_s
         self._running: dict[Path, subprocess.Popen[bytes]] = {}
         self._guard = threading.Lock()
 
@@ -72,7 +67,8 @@ class Background:
             running = self._running.get(folder)
             if running is not None and running.poll() is None:
                 return
-            command = [sys.executable, "-m", "retrieval.maintenance", str(folder.parent), folder.name]
+            command = [sys.executable, "-m", "retrieval.maintenance_process", str(folder.parent), folder.name]
+            command.append(str(self._linger_s))
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
             )
@@ -171,6 +167,7 @@ def carry_out(collection: Collection, work: Work) -> bool:
         draft = replace(
             now.manifest,
             log_seq=max([now.manifest.log_seq, *sealed]),
+            level=now.seq,
             tombstones=collection.tombstones(),
         )
         publish(collection.layout, draft, placed, content=False)
@@ -226,25 +223,3 @@ def _alone(collection: Collection) -> Iterator[None]:
         collection.layout.maintaining, f"the collection {collection.name} is being maintained by another process"
     ):
         yield
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Maintain one collection; 0 when all was done or someone else does it."""
-    from retrieval.store import CollectionStore
-
-    root, name = arguments
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s maintenance: %(message)s")
-    try:
-        collection = CollectionStore(Path(root), Nothing()).open(name)
-        give_way(lambda: len(log_files(collection.layout.log)) > PRESSING)
-        maintain(collection)
-    except Conflict:
-        return 0
-    except RiddleError as error:
-        log.error("%s: %s", name, error.detail)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -92,6 +92,8 @@ class Manifest:
     settings: CollectionSettings
     analysis: str
     log_seq: int = 0
+    level: int = 0
+    """Whoever published it knew of changes up to this one: what they replaced or removed is deleted in its segments."""
     segments: tuple[SegmentEntry, ...] = ()
     tombstones: Mapping[str, int] = field(default_factory=dict)
     """Versions of documents that were deleted lately, so that a late change of an older version stays refused."""

@@ -146,12 +146,15 @@ def finish_segment(
 class Segment:
     """Searches and reads one segment. Immutable and thread-safe; its files may be unlinked meanwhile."""
 
-    def __init__(self, folder: Path, analysis: Analysis, fields: Fields = NO_FIELDS) -> None:
-        """Raises IndexUnreadable when a file is missing, cut or damaged."""
+    def __init__(
+        self, folder: Path, analysis: Analysis, fields: Fields = NO_FIELDS, *, check_contents: bool = True
+    ) -> None:
+        """Raises IndexUnreadable when a file is missing, cut or damaged; what is in the files is checked up to
+        FULL_CHECK_BYTES of them, unless they are known to be just written."""
         self.folder = folder
         self.manifest = read_segment_manifest(folder)
         self.documents, self.passages = self.manifest.documents, self.manifest.passages
-        check_files(folder, self.manifest, full=self.manifest.bytes <= FULL_CHECK_BYTES)
+        check_files(folder, self.manifest, full=check_contents and self.manifest.bytes <= FULL_CHECK_BYTES)
         try:
             self.columns = Passages(folder)
             self.metadata = MetadataColumns(folder / METADATA, fields)

@@ -145,7 +145,7 @@ def filled(collection: Collection, first: int = 0) -> None:
 
 
 def test_a_process_beside_the_writer_seals_what_is_full(tmp_path: Path) -> None:
-    background = Background()
+    background = Background(linger_s=0)
     docs = CollectionStore(tmp_path, background).create("docs", CollectionSettings(), ENCODER.spec)
     filled(docs)
     ends = time.monotonic() + 60
@@ -158,7 +158,7 @@ def test_a_process_beside_the_writer_seals_what_is_full(tmp_path: Path) -> None:
 
 
 def test_maintenance_of_a_collection_that_is_gone_ends_with_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "retrieval.maintenance", str(tmp_path), "nothing"]
+    command = [sys.executable, "-m", "retrieval.maintenance_process", str(tmp_path), "nothing"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "no collection is called 'nothing'" in done.stderr
