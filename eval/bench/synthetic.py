@@ -31,7 +31,7 @@ _BRANCHING = (8, 8, 16)
 """Topics of a cluster, subtopics of a topic, themes of a subtopic."""
 _TABLE = 1 << 14
 """Offsets of each level are this many; a hash of the number of a topic, subtopic or theme picks one."""
-_UNEVEN = 0.6
+_UNEVEN = 0.45
 """Standard deviation of the logarithm of a theme's own spread."""
 _POINTS, _QUERIES, _TABLES = 0, 1, 2  # what a stream of random numbers is for
 
@@ -128,7 +128,7 @@ def fit(sample: Vectors, shares: tuple[float, float, float], *, clusters: int = 
     """Fit to real vectors ``[n, d]``, unit rows, at least 20 a cluster; spherical k-means of ten rounds.
 
     ``shares`` cannot be read off the clusters: it is chosen so that neighbours are as near, and searches as hard, as
-    among the real vectors (`benchmarks/vectors_10m.py compare`).
+    among the real vectors (`benchmarks/vectors_10m.py hnswlib`).
     """
     if len(sample) < 20 * clusters:
         raise ValueError(f"{len(sample)} vectors are too few for {clusters} clusters")
