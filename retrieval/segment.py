@@ -38,7 +38,7 @@ from retrieval.vector_writer import VectorWriter
 
 METADATA, LEXICAL, VECTORS = "metadata", "lexical", "vectors"
 
-_SCOPES_BYTES = 64 * 2**20
+_SCOPES_BYTES = 256 * 2**20
 """Bitmaps of filters and rights over passages that a segment keeps."""
 
 

@@ -12,6 +12,7 @@ near-repetitions and loose remarks do. ``Shape`` holds what is fitted to real ve
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,12 @@ class Drawn:
 
     vectors: Vectors
     clusters: NDArray[np.int32]
+
+
+def generator_version() -> str:
+    """Changes with the packaged shape and with how vectors are drawn from it: what was kept of another is of no use."""
+    drawn = repr((_BRANCHING, _TABLE, _UNEVEN)).encode()
+    return hashlib.blake2b(PACKAGED.read_bytes() + drawn, digest_size=4).hexdigest()
 
 
 class Synthetic:

@@ -18,6 +18,7 @@ from eval.bench.filters_bench import CASES, Truth, exact, measure
 from eval.bench.latency import closed_loop
 from eval.bench.process import Peak, disk_by_part, memory
 from eval.bench.served import TREES, Gateway
+from eval.bench.synthetic import generator_version
 from eval.bench.targets import LocalTarget
 from eval.bench.texts import Pieces, Texts, read_pieces
 from retrieval.batch import write_generation
@@ -57,7 +58,7 @@ class TenMillion:
         self._folder, self._plan, self._store, self._data = folder, plan, store, data
         self._source, self._encoder = source, encoder
         self._state = folder / "results.json"
-        self._described = {**asdict(plan), "encoder": encoder.name}
+        self._described = {**asdict(plan), "encoder": encoder.name, "generator": generator_version()}
         self.results: dict[str, Result] = {}
         folder.mkdir(parents=True, exist_ok=True)
         if self._state.exists():

@@ -247,6 +247,7 @@ def ten_million(
 def _collection(passages: int, seed: int, settings: Settings, vectors: str = "auto") -> tuple[Corpus, OpenCollection]:
     """A collection of generated passages below the home, built when it is not there. Nobody changes it."""
     from eval.bench.corpus import FIELDS, Corpus
+    from eval.bench.synthetic import generator_version
     from eval.bench.targets import OpenCollection, supplied
     from eval.bench.texts import Pieces, Texts, read_pieces
     from retrieval.batch import write_generation
@@ -260,7 +261,7 @@ def _collection(passages: int, seed: int, settings: Settings, vectors: str = "au
         folder.mkdir(parents=True, exist_ok=True)
         read_pieces(_data()).save(pieces)
     corpus = Corpus(Texts(Pieces.load(pieces), seed), _source(seed), Corpus.documents_for(passages))
-    described = f"{passages}-{seed}-{vectors}".lower()
+    described = f"{passages}-{seed}-{vectors}-{generator_version()}".lower()
     name = "".join(letter if letter.isalnum() else "-" for letter in described)
     store = CollectionStore(folder / "collections")
     if name not in store.names():
