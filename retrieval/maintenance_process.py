@@ -30,7 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     from retrieval.maintenance import Nothing, maintain
     from retrieval.store import CollectionStore
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s maintenance: %(message)s")
+    logging.basicConfig(format="%(asctime)s maintenance: %(message)s")
+    logging.getLogger("riddle").setLevel(logging.INFO)
     try:
         collection = CollectionStore(root, Nothing()).open(name)
         maintain(collection)
