@@ -39,7 +39,7 @@ class CollectionSettings:
     memory_bytes: int | None = None
     """What vector indexes may hold in memory; None for no bound. Only ``auto`` heeds it."""
     recall: float = 0.97
-    """Recall@10 without a filter that an index is tuned to when it is built; somewhat less remains under some filters."""
+    """Recall@10 without a filter that an index is tuned to when it is built; some filters leave a little less."""
 
 
 @dataclass(frozen=True, slots=True)
