@@ -264,9 +264,9 @@ class Collection:
 
         def reopen() -> None:
             try:
-                blocks = self._behind(manifest)
+                current, blocks = self._current, self._behind(manifest)
                 known = {view.block.first: view.block.changed_by(manifest.level) for view in blocks}
-                views, known = without_changed(self._views(manifest, self._current), self._current, blocks, known)
+                views, known = without_changed(self._views(manifest, current), current, blocks, known)
             except (RiddleError, OSError) as error:  # replaced once more: the next look at the pointer will tell
                 log.info("generation %d of %s is gone already: %s", manifest.number, self.name, error)
                 return

@@ -33,7 +33,7 @@ HEAVY: dict[str, set[str]] = {
     "onnx": {"retrieval/openvino_graph.py", "retrieval/bert_graph.py"},
     "tokenizers": {"retrieval/tokens.py"},
     "faiss": {"retrieval/vector_graph.py", "retrieval/vector_ivf.py", "eval/bench/ann_peers.py"},
-    "hnswlib": {"retrieval/vectors.py", "eval/bench/ann_peers.py"},
+    "hnswlib": {"eval/bench/ann_peers.py"},
     "tantivy": {"retrieval/lexical.py", "retrieval/lexical_part.py"},
     "pyarrow": {
         "retrieval/columns.py",

@@ -54,6 +54,14 @@ def test_candidates_hold_rank_and_score_of_every_stage_that_saw_them(generation:
     assert (found.degraded, found.info) == ((), generation.info)
 
 
+def test_the_first_of_what_was_found_are_fetched_and_the_order_of_all_is_told(generation: Snapshot) -> None:
+    whole = recall(generation, ENCODER, "sweet red apples")
+    first = recall(generation, ENCODER, "sweet red apples", fetch=2)
+    assert first.candidates == whole.candidates[:2]
+    assert (first.more, whole.more) == (len(whole.candidates) - 2, 0)
+    assert first.order == whole.order != recall(generation, ENCODER, "engine").order
+
+
 def test_every_stage_is_timed_on_the_clock_given(generation: Snapshot) -> None:
     clock = Clock()
     found = recall(generation, ENCODER, "apples", clock=clock)

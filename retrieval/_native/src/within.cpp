@@ -7,7 +7,7 @@ using namespace riddle;
 namespace {
 
 constexpr int64_t kWord = 64;
-constexpr int64_t kTogether = 4;  // nodes expanded at a time, so that more of memory is asked for at once; beside TOGETHER in graph.py
+constexpr int64_t kTogether = 4;  // nodes expanded at a time, so that more of memory is asked for at once; beside TOGETHER in within.py
 
 // A bitmap in the order of nodes. A word is worked out when it is first asked for, by any thread: all find the same.
 class Admits {
