@@ -15,6 +15,8 @@ from retrieval.store import CollectionStore
 from retrieval.upkeep import verify
 from tests.unit.crash_driver import ENCODER, NEW, OLD, write
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

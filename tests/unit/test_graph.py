@@ -18,6 +18,8 @@ from retrieval.vector_steps import Steps
 from retrieval.vector_store import Codes
 from retrieval.vector_writer import VectorWriter
 
+pytestmark = pytest.mark.slow
+
 COUNT, DIMENSION, DEGREE = 3000, 24, 12
 FILES = {NODES, NODE_SCALES, LINKS, TREE, CENTROIDS, MEMBERS, OFFSETS, "building.json"}
 

@@ -22,6 +22,8 @@ from retrieval.vector_store import best
 from retrieval.vector_writer import VectorWriter
 from tests.vectors import clustered
 
+pytestmark = pytest.mark.slow
+
 COUNT = 6000
 VECTORS, QUERIES = clustered(COUNT), clustered(20, seed=1)
 REGIONS = (VECTORS @ VECTORS[:16].T).argmax(axis=1)

@@ -60,6 +60,7 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return written(tmp_path_factory.mktemp("index"), VECTORS, request.param)
 
 
+@pytest.mark.slow
 def test_every_index_finds_nearly_what_exact_search_finds(index: VectorIndex) -> None:
     everything = np.ones(len(VECTORS), bool)
     found = [
@@ -108,6 +109,7 @@ def test_a_scan_of_few_gives_all_of_them_and_an_empty_one_nothing(tmp_path: Path
     assert len(empty.search(vectors[0], 5, allowed=Bitmap.full(0))) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS)
 def test_equal_vectors_give_equal_files(tmp_path: Path, spec: str) -> None:
     for name, parts in (("a", 1), ("b", 5)):

@@ -11,6 +11,8 @@ from benchmarks import vectors_10m_data as data
 from eval.bench.synthetic import BLOCK, Shape, Synthetic
 from tests.vectors import clustered
 
+pytestmark = pytest.mark.slow
+
 
 def test_drawn_vectors_are_equal_with_any_number_of_threads_and_the_truth_is_exact(tmp_path: Path) -> None:
     count = BLOCK + 150
