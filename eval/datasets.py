@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from retrieval.errors import InvalidRequest
+from retrieval.types import Document
 
 Qrels = dict[str, dict[str, int]]
 """query id -> document id -> grade."""
 
 QRELS_ORDER = ("test", "dev", "train")
 """Which split is taken when none is named, first that exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of a set. ``answers`` are the right ones, any of which will do; empty when none is known."""
+
+    text: str
+    answers: tuple[str, ...] = ()
+    answerable: bool = True
+    """False when the collection is known not to hold an answer, so that abstaining is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Questions with what is known of their answers, and the documents to look in."""
+
+    name: str
+    split: str
+    """The split that was read, such as ``test``; empty when the set has none."""
+    questions: Mapping[str, Question]
+    """By query id, in the order of the set."""
+    qrels: Qrels
+    """Only of these questions; empty when the set judges answers and not documents."""
+    documents: Callable[[], Iterator[Document]]
+    """Reads the documents anew, in a fixed order; yields none when the set brings no collection of its own."""
+    source: str
+    """Where it was read from, for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from retrieval.errors import RiddleError
 from services import commands
 from services.commands.common import note, one_line
 
-ORDER = ("up", "build", "search", "collections", "keys", "models", "config", "doctor", "demo", "serve", "bench")
+ORDER = ("up", "build", "search", "collections", "keys", "models", "config", "doctor", "demo", "serve", "bench", "eval")
 """The order of the modules of `services.commands` in the help; others follow by name."""
 
 
