@@ -46,6 +46,8 @@ HEAVY: dict[str, set[str]] = {
     "gguf": set(),
     "huggingface_hub": {"services/model_sources.py"},
     "ir_measures": {"eval/retrieval_metrics.py"},
+    "altair": {"eval/plots.py"},
+    "vl_convert": {"eval/plots.py"},
 }
 """Heavy libraries and the modules that wrap them; a new wrapper is named here."""
 
