@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.datasets import Qrels
+from retrieval.errors import InvalidRequest
 
 Run = Mapping[str, Mapping[str, float]]
 """query id -> document id -> score, higher first."""
@@ -40,3 +41,16 @@ def best_passage_run(ranking: Sequence[tuple[str, float]]) -> dict[str, float]:
     for document_id, score in ranking:
         documents[document_id] = max(score, documents.get(document_id, float("-inf")))
     return documents
+
+
+def known_metrics(names: Sequence[str]) -> tuple[str, ...]:
+    """The metrics as ir_measures prints them. Raises InvalidRequest for a name that it does not know."""
+    import ir_measures
+
+    found = []
+    for name in names:
+        try:
+            found.append(str(ir_measures.parse_measure(name.strip())))
+        except (ValueError, NameError, SyntaxError) as error:
+            raise InvalidRequest(f"{name.strip()!r} is no metric of ir_measures, such as nDCG@10 or R@20") from error
+    return tuple(dict.fromkeys(found))

@@ -108,6 +108,8 @@ class Manifest:
     """By part: ``index``, ``search``, ``answer``, ``judge``."""
     failures: Mapping[str, int] = field(default_factory=dict)
     """By part."""
+    degraded: Mapping[str, int] = field(default_factory=dict)
+    """Searches that went without a stage, by stage."""
     format: int = FORMAT
 
 
@@ -151,6 +153,17 @@ class RunFolder:
         with (self.path / name).open("ab+") as file:
             _cut_torn_line(file)
             file.write(kind.dump_json(record) + b"\n")
+
+    def rewrite(
+        self,
+        records: Sequence[SearchRecord] | Sequence[AnswerRecord] | Sequence[Judgement],
+        kind: type[SearchRecord] | type[AnswerRecord] | type[Judgement],
+    ) -> None:
+        """Put these records in the place of all of their kind, in one step."""
+        adapter, name = _KINDS[kind]
+        aside = self.path / f".{name}.new"
+        aside.write_bytes(b"".join(adapter.dump_json(record) + b"\n" for record in records))
+        aside.replace(self.path / name)
 
     def questions(self) -> dict[str, Question]:
         rows = (json.loads(line) for line in self.lines(QUERIES))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from generation.events import Span
 
@@ -89,6 +89,7 @@ class SearchTarget(Protocol):
         ...
 
 
+@runtime_checkable
 class AnswerTarget(Protocol):
     """Something that answers questions."""
 

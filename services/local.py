@@ -31,20 +31,21 @@ from services.telemetry import Telemetry
 
 @asynccontextmanager
 async def local_asker(
-    settings: Settings, *, collection: str = "", write: bool = False, key: str = ""
+    settings: Settings, *, collection: str = "", write: bool = False, key: str = "", at_once: int = 1
 ) -> AsyncIterator[LocalAsker]:
     """A service without a server, for one command: loads what the collection needs, and waits for it.
 
     A model that is missing is no error: the search goes without it and says so. ``write`` loads the
     model that writes answers too. Without ``collection`` nothing is loaded. ``key`` is one of the home's
     keys, whose rights are taken; without one what is public is seen. Raises Unauthorized for another.
+    ``at_once`` is how many requests may be under way.
     """
     rights = _rights_of(key, settings)
     life = Life()
     encoders = EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings))
     store = CollectionStore(collections_folder(settings.home))
-    recall = EmbeddedRecall(store, encoders, settings.default_collection, Pool("recall", workers=1, queue=1))
-    rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=1, queue=1))
+    recall = EmbeddedRecall(store, encoders, settings.default_collection, Pool("recall", workers=1, queue=at_once))
+    rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=1, queue=at_once))
     life.end += [recall.aclose, rank.aclose]
     if collection:
         name = (await recall.describe(collection)).encoder
@@ -56,7 +57,9 @@ async def local_asker(
     telemetry = Telemetry()
     search = Search(recall, rank, NoCache(), gateway_settings(settings).search, telemetry)
     async with life.span(FastAPI()):
-        yield LocalAsker(search, Answers(answerer, telemetry), recall, settings.default_collection, rights)
+        yield LocalAsker(
+            search, Answers(answerer, telemetry, most=max(32, at_once)), recall, settings.default_collection, rights
+        )
 
 
 def _rights_of(token: str, settings: Settings) -> Rights:

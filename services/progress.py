@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +27,31 @@ def shown(*, quiet: bool) -> Iterator[Show]:
     else:
         with _bar() as show:
             yield show
+
+
+class Counted:
+    """Shows questions of a run as they are done, called as ``say(part, done, total, failed)`` within its context."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._stack = ExitStack()
+        self._quiet = quiet
+        self._began: dict[str, tuple[float, int]] = {}
+
+    def __enter__(self) -> Counted:
+        self._show = self._stack.enter_context(shown(quiet=self._quiet))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, part: str, done: int, total: int, failed: int) -> None:
+        from indexing.progress import Progress
+
+        began, first = self._began.setdefault(part, (time.monotonic(), done))
+        seconds = time.monotonic() - began
+        rate = (done - first) / seconds if done > first and seconds > 0 else None
+        left = None if not rate else (total - done) / rate
+        self._show(Progress(part, done, total, failed, rate, left, ""))
 
 
 class Lines:

@@ -167,7 +167,7 @@ def from_environment(environ: Mapping[str, str], known: Mapping[str, Known], oth
             best = max(sorted(by_name), key=lambda each: difflib.SequenceMatcher(None, name, each).ratio())
             raise SettingsError(f"unknown environment variable {name}; the nearest known one is {best}")
         setting = by_name[name]
-        value = _parsed(setting.key, environ[name], setting.type, name)
+        value = parsed(setting.key, environ[name], setting.type, name)
         before = given.get(setting.key)
         if before is not None and before.value != value:
             raise SettingsError(f"{before.origin} and {name} both set {setting.key}, to different values; unset one")
@@ -274,7 +274,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
 
-def _parsed(key: str, text: str, kind: Any, origin: str) -> object:
+def parsed(key: str, text: str, kind: Any, origin: str) -> object:
     """Read a value from the text of a variable: lists go by commas, tables as ``a=1,b=2``."""
     plain, args = _plain(kind)
     value: object = text

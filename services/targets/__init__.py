@@ -1,0 +1,1 @@
+"""What `riddle eval` measures: a Riddle here or elsewhere, and other engines."""
