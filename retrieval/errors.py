@@ -80,6 +80,13 @@ class JobNotFound(RiddleError):
     title = "Unknown job"
 
 
+class RequestNotFound(RiddleError):
+    """No request of that id is known, to this caller (HTTP 404)."""
+
+    code = "request_not_found"
+    title = "Unknown request"
+
+
 class Conflict(RiddleError):
     """Someone else holds or changed what this wants, for example a build of the same collection (HTTP 409)."""
 

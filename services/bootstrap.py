@@ -41,6 +41,7 @@ from services.models import listed
 from services.pool import Pool
 from services.ports import RankPort, RecallPort
 from services.preparing import Preparation
+from services.query_log import QueryLog
 from services.rank.app import create_app as create_rank
 from services.recall.app import create_app as create_recall
 from services.settings import Settings
@@ -76,7 +77,9 @@ def gateway_app(settings: Settings, say: Say | None = None) -> FastAPI:
     )
     life.end.append(cache.aclose)
     door = KeyDoor(key_ring(settings.home), exposed=not is_loopback(settings.server.host))
-    parts = Parts(recall, rank, answerer, cache, Telemetry(), door, _jobs(settings, encoders), writer)
+    telemetry = Telemetry()
+    log = _query_log(settings, telemetry, life)
+    parts = Parts(recall, rank, answerer, cache, telemetry, door, _jobs(settings, encoders), writer, log)
     life.announce(parts.ready, say)
     return create_gateway(parts, gateway_settings(settings), lifespan=life.span)
 
@@ -232,6 +235,15 @@ def _warmed(model: EmbeddedModel, life: Life) -> Callable[[], str]:
     life.end.append(close)
     # A model that cannot be loaded leaves the quoted answer, which is always ready.
     return lambda: "loading" if loading.state == "loading" else "ok"
+
+
+def _query_log(settings: Settings, telemetry: Telemetry, life: Life) -> QueryLog | None:
+    if not settings.log.enabled:
+        return None
+    log = QueryLog(settings.home, settings.log, telemetry)
+    life.beside.append(log.keep_tidy)
+    life.end.append(log.aclose)
+    return log
 
 
 def _jobs(settings: Settings, encoders: EncoderShelf) -> APIRouter:

@@ -72,6 +72,27 @@ ANSWER_STREAM = (
     '"engine":"smollm2-135m-instruct","degraded":[]}\n\n'
 )
 
+FEEDBACK: list[JsonValue] = [
+    {"kind": "click", "request_id": "r_1f0c5a9e77d04b21", "passage_id": "howto/writing-migrations.txt#3", "rank": 1},
+    {"kind": "rating", "request_id": "r_1f0c5a9e77d04b21", "passage_id": "howto/writing-migrations.txt#3", "value": -1},
+    {
+        "kind": "judgement",
+        "request_id": "r_1f0c5a9e77d04b21",
+        "document_id": "howto/writing-migrations.txt",
+        "value": 2,
+    },
+    {"kind": "answer", "request_id": "r_77d04b211f0c5a9e", "value": 1, "comment": "Short, and right."},
+]
+
+FEEDBACK_TAKEN: JsonValue = {
+    "request_id": "r_1f0c5a9e77d04b21",
+    "kind": "click",
+    "passage_id": "howto/writing-migrations.txt#3",
+    "document_id": "howto/writing-migrations.txt",
+    "rank": 1,
+    "generation": "docs@42.1731",
+}
+
 DOCUMENT: JsonValue = {
     "text": "Turn the key twice. Then pull the lever.",
     "title": "The gate",

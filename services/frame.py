@@ -91,9 +91,9 @@ def readiness(parts: Mapping[str, str], request_id: str) -> Response:
     return problem_response(problem.model_copy(update={"parts": dict(parts), "title": "Not ready", "retryable": True}))
 
 
-def wire_response(body: str | bytes) -> Response:
+def wire_response(body: str | bytes, headers: Mapping[str, str] | None = None) -> Response:
     """JSON that a model has written; not validated a second time."""
-    return Response(body, media_type="application/json")
+    return Response(body, headers=headers, media_type="application/json")
 
 
 async def read_body(request: Request, adapter: TypeAdapter[T]) -> T:

@@ -15,6 +15,7 @@ from indexing.chunking import ChunkSettings
 from indexing.partitions import BuildSettings
 from ranking.pipeline import RankSettings
 from retrieval.recall import RecallSettings
+from services.query_log import LogSettings
 from services.settings_load import (
     Given,
     Known,
@@ -43,6 +44,7 @@ NOT_SETTINGS: Mapping[str, str] = {
     "RIDDLE_CONFIG": "the settings file to read, like --config",
     "RIDDLE_DATA": "the folder of larger data sets that tests and benchmarks read",
     "RIDDLE_SOURCES": "the folder that compose.yaml builds from",
+    "RIDDLE_JUDGE_KEY": "the API key of the server that judges answers",
     "RIDDLE_KEY": "the API key that commands show to a server, or to the home folder's own keys",
 }
 """Variables under our prefix that say where to look, rather than how to behave."""
@@ -198,6 +200,7 @@ class Settings:
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     services: ServiceUrls = field(default_factory=ServiceUrls)
     jobs: JobSettings = field(default_factory=JobSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +252,12 @@ def environment() -> dict[str, str]:
 def keep_to_ourselves() -> None:
     """Keep libraries from reporting to their makers, in this process and its children; before they load.
 
-    onnxruntime and OpenVINO do by default: at import they write an identifier below the user's home
+    onnxruntime, OpenVINO and RAGAS do by default: they write an identifier below the user's home
     and send events.
     """
     for name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         os.environ.setdefault(name, "1")
+    os.environ.setdefault("RAGAS_DO_NOT_TRACK", "true")
     # OpenVINO asks no variable, but does without its reporter where that cannot be imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 

@@ -40,6 +40,13 @@ class Telemetry:
         self._answers = Counter(
             "riddle_answers_total", "Answers by how they ended", ("outcome",), registry=self.registry
         )
+        self._query_log = Counter(
+            "riddle_query_log_lines_total",
+            "Lines of the query log by what became of them",
+            ("result",),
+            registry=self.registry,
+        )
+        self._feedback = Counter("riddle_feedback_total", "Feedback taken, by kind", ("kind",), registry=self.registry)
         self._answering = Gauge("riddle_answers_running", "Answers being written now", registry=self.registry)
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -62,6 +69,13 @@ class Telemetry:
         """``outcome``: ``answered``, ``abstained``, ``failed``, or ``left`` when the client went first."""
         self._answering.dec()
         self._answers.labels(outcome).inc()
+
+    def query_log(self, result: str, lines: int) -> None:
+        """``result``: ``written``, or ``dropped`` when the disk was too slow or refused."""
+        self._query_log.labels(result).inc(lines)
+
+    def feedback(self, kind: str) -> None:
+        self._feedback.labels(kind).inc()
 
     def render(self) -> bytes:
         """All metrics in the Prometheus text format."""

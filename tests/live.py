@@ -8,9 +8,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -54,6 +54,11 @@ class LiveServer:
             return function()
 
         return asyncio.run_coroutine_threadsafe(called(), self._loop).result(PATIENCE_S)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Carry out ``work`` on the server's own loop, and wait for it."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     def _run(self) -> None:
         async def serve() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -26,6 +26,16 @@ T = TypeVar("T")
 log = logging.getLogger("riddle.answers")
 
 EVENT_STREAM = "text/event-stream"
+
+Outcome = Literal["answered", "abstained", "failed", "left"]
+"""How an answer ended; ``left``: its client went first."""
+
+Heard = Callable[[Outcome, FinalAnswer | None], None]
+"""Told once how an answer ended, before its last event leaves."""
+
+
+def _nobody(_: Outcome, __: FinalAnswer | None) -> None:
+    """Who is told when nobody wants to know."""
 
 
 class AnswerPort(Protocol):
@@ -50,21 +60,23 @@ class Answers:
         if self._running >= self._most:
             raise Overloaded("too many answers are being written", stage="generation", retry_after_ms=2000)
 
-    async def stream(self, question: str, found: Found, *, explain: bool, request_id: str) -> AsyncGenerator[bytes]:
+    async def stream(
+        self, question: str, found: Found, *, explain: bool, request_id: str, heard: Heard = _nobody
+    ) -> AsyncGenerator[bytes]:
         """The events of the answer; a failure on the way is the last of them."""
         yield sse("search_results", found.event(explain=explain))
         try:
-            async with aclosing(self.events(question, found)) as events:
+            async with aclosing(self.events(question, found, heard)) as events:
                 async for event in events:
                     yield _as_sse(event, found)
         except RiddleError as error:
             log.warning("an answer broke off: %s", error.detail)
             yield sse("error", problem_of(error, request_id))
 
-    async def whole(self, question: str, found: Found, *, explain: bool) -> AnswerResponse:
+    async def whole(self, question: str, found: Found, *, explain: bool, heard: Heard = _nobody) -> AnswerResponse:
         """Raises GenerationFailed or Unavailable."""
         final: FinalAnswer | None = None
-        async with aclosing(self.events(question, found)) as events:
+        async with aclosing(self.events(question, found, heard)) as events:
             async for event in events:
                 if isinstance(event, FinalAnswer):
                     final = event
@@ -73,12 +85,12 @@ class Answers:
         account = FinalAnswerEvent.of(final, found.timings_ms, found.degraded)
         return AnswerResponse(**dict(account), generation=found.generation, results=found.results(explain=explain))
 
-    async def events(self, question: str, found: Found) -> AsyncGenerator[Event]:
+    async def events(self, question: str, found: Found, heard: Heard = _nobody) -> AsyncGenerator[Event]:
         """What the answerer says, counted. Raises Overloaded, GenerationFailed, Unavailable."""
         self.admit()
         self._running += 1
         self._telemetry.answer_began()
-        outcome = "left"
+        outcome: Outcome = "left"
         try:
             async with aclosing(self._answerer.answer(question, found.page.candidates)) as events:
                 async for event in events:
@@ -86,6 +98,7 @@ class Answers:
                         outcome = "abstained" if event.abstained else "answered"
                         for stage, milliseconds in event.timings_ms.items():
                             self._telemetry.observe_stage(f"answer_{stage}", milliseconds)
+                        heard(outcome, event)
                     yield event
         except RiddleError:
             outcome = "failed"
@@ -93,6 +106,8 @@ class Answers:
         finally:
             self._running -= 1
             self._telemetry.answer_ended(outcome)
+            if outcome in ("failed", "left"):
+                heard(outcome, None)
 
 
 def sse(event: str, data: BaseModel) -> bytes:
@@ -117,8 +132,8 @@ def _as_sse(event: Event, found: Found) -> bytes:
 class EventStream(StreamingResponse):
     """Server-sent events that are closed at once when the client goes, also while one is being sent."""
 
-    def __init__(self, events: AsyncGenerator[bytes]) -> None:
-        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(self, events: AsyncGenerator[bytes], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})})
         self.raw_headers.append((b"content-type", EVENT_STREAM.encode()))
         self._events = events
 

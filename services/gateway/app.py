@@ -17,11 +17,14 @@ from services.frame import Lifespan, Ready, framed_app, no_lifespan, wire_respon
 from services.gateway.answers import EVENT_STREAM, AnswerPort, Answers, ClientLeft, EventStream, unless_client_leaves
 from services.gateway.collections import collections_router
 from services.gateway.documents import BULK_PATH, DOCUMENT_PATH, documents_router
+from services.gateway.feedback import FEEDBACK_PATH, MAX_FEEDBACK_BYTES, feedback_router
 from services.gateway.files import page_router
 from services.gateway.openapi import limited_openapi
+from services.gateway.recording import Recorder
 from services.gateway.search import Search, SearchLimits
 from services.http import PROBLEM_RESPONSES, STATUS, request_id_of
 from services.ports import RankPort, RecallPort
+from services.query_log import QueryLog
 from services.telemetry import Telemetry
 from services.wire import AnswerRequest, AnswerResponse, SearchRequest, SearchResponse
 
@@ -29,7 +32,10 @@ JOBS_PATH = "/v1/jobs"
 
 DESCRIPTION = (
     "Search a collection, or ask it a question. Every failure is an RFC 9457 problem whose `code` is "
-    "stable; every response carries an `X-Request-ID`. Offsets and spans count Unicode code points."
+    "stable; every response carries an `X-Request-ID`, which feedback refers to. Offsets and spans count Unicode code "
+    "points. With an `X-Riddle-Session` of its own (up to 64 letters, digits, `.`, `_` and `-`) a client lets the "
+    "query log tell which searches belong together; `X-Riddle-Log: off` leaves a request out of the log. Where "
+    "feedback is taken, responses carry `X-Riddle-Feedback: on`."
 )
 
 
@@ -57,6 +63,8 @@ class Parts:
     jobs: APIRouter | None = None
     writer: Ready | None = None
     """Whether the model that writes answers here is loaded; None when there is none to wait for."""
+    log: QueryLog | None = None
+    """Where requests are written down; None keeps none, and takes no feedback."""
 
     async def ready(self) -> Mapping[str, str]:
         """Part name to ``ok`` or to the reason why it is not ready."""
@@ -75,6 +83,7 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
             JOBS_PATH: settings.max_upload_bytes,
             BULK_PATH: settings.max_bulk_bytes,
             DOCUMENT_PATH: settings.max_bulk_bytes,
+            FEEDBACK_PATH: min(MAX_FEEDBACK_BYTES, settings.max_body_bytes),
         },
         door=parts.door,
         lifespan=lifespan,
@@ -83,7 +92,9 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
     )
     app.add_exception_handler(ClientLeft, _client_left)
     search = Search(parts.recall, parts.rank, parts.cache, settings.search, parts.telemetry)
-    app.include_router(_asking(search, Answers(parts.answerer, parts.telemetry)))
+    recorder = Recorder(parts.log, parts.rank, settings.search)
+    app.include_router(_asking(search, Answers(parts.answerer, parts.telemetry), recorder))
+    app.include_router(feedback_router(parts.log))
     app.include_router(documents_router(parts.recall))
     app.include_router(collections_router(parts.recall, settings.search.default_collection))
     if parts.jobs is not None:
@@ -95,13 +106,15 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
     return app
 
 
-def _asking(search: Search, answers: Answers) -> APIRouter:
+def _asking(search: Search, answers: Answers, recorder: Recorder) -> APIRouter:
     api = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
 
     @api.post("/search", tags=["search"], summary="Find passages", response_model=SearchResponse)
-    async def search_(body: SearchRequest, caller: AnyCaller) -> Response:
-        found = await search(body, caller.rights)
-        return wire_response(found.response(explain=body.explain).model_dump_json())
+    async def search_(body: SearchRequest, request: Request, caller: AnyCaller) -> Response:
+        with recorder.asked("search", body, request, caller) as record:
+            found = await search(body, caller.rights)
+            record.searched(found)
+        return wire_response(found.response(explain=body.explain).model_dump_json(), record.headers)
 
     @api.post(
         "/answer",
@@ -111,13 +124,17 @@ def _asking(search: Search, answers: Answers) -> APIRouter:
         responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": ANSWER_STREAM}}}},
     )
     async def answer(body: AnswerRequest, request: Request, caller: AnyCaller) -> Response:
-        answers.admit()
-        found = await unless_client_leaves(request, search(body.as_search(), caller.rights))
+        with recorder.asked("answer", body.as_search(), request, caller) as record:
+            answers.admit()
+            found = await unless_client_leaves(request, search(body.as_search(), caller.rights))
+            record.searched(found)
+        how, heard = body.explain, record.answered
         if EVENT_STREAM in request.headers.get("accept", ""):
             request_id = request_id_of(request)
-            return EventStream(answers.stream(body.query, found, explain=body.explain, request_id=request_id))
-        whole = await unless_client_leaves(request, answers.whole(body.query, found, explain=body.explain))
-        return wire_response(whole.model_dump_json())
+            events = answers.stream(body.query, found, explain=how, request_id=request_id, heard=heard)
+            return EventStream(events, record.headers)
+        whole = await unless_client_leaves(request, answers.whole(body.query, found, explain=how, heard=heard))
+        return wire_response(whole.model_dump_json(), record.headers)
 
     return api
 

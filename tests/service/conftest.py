@@ -13,6 +13,7 @@ from services.auth import Caller, Doorkeeper
 from services.cache import Cache, MemoryCache
 from services.gateway.app import GatewaySettings, Parts, create_app
 from services.gateway.search import SearchLimits
+from services.query_log import QueryLog
 from services.telemetry import Telemetry
 from tests.fakes import FakeAnswerer, FakeRank, FakeRecall
 from tests.live import LiveServer, Stage, served
@@ -53,9 +54,12 @@ class Gateway:
     telemetry: Telemetry = field(default_factory=Telemetry)
     door: Doorkeeper = field(default_factory=OpenDoor)
     jobs: APIRouter | None = None
+    log: QueryLog | None = None
 
     def __post_init__(self) -> None:
-        parts = Parts(self.recall, self.rank, self.answerer, self.cache, self.telemetry, self.door, self.jobs)
+        parts = Parts(
+            self.recall, self.rank, self.answerer, self.cache, self.telemetry, self.door, self.jobs, log=self.log
+        )
         self.app = create_app(parts, SETTINGS)
 
 

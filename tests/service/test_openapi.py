@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow  # the library alone takes seconds to import
 OPERATIONS = (
     "POST /v1/search",
     "POST /v1/answer",
+    "POST /v1/feedback",
     "GET /v1/collections",
     "GET /v1/collections/{collection}",
     "PUT /v1/collections/{collection}",
