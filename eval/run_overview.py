@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eval.evaluate import ANSWER
 from eval.plots import Choice, Dot
 from eval.runs import MANIFEST, METRICS, TIMINGS, Manifest, RunFolder
 from eval.targets import FINAL
 from retrieval.errors import RiddleError
-
-ANSWER = "answer"
-"""The stage under which metrics of answers stand."""
 
 HEADLINES = ("nDCG@10", "nDCG", "AP@100", "RR@10")
 """The metric that a run is known by, the first of them that it has; else its first."""

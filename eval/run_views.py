@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eval.datasets import Qrels, Question
+from eval.evaluate import ANSWER
 from eval.plots import Bar, in_order
-from eval.run_overview import ANSWER
 from eval.runs import (
     BY_QUERY,
+    JUDGES,
     LOAD,
     METRICS,
     TIMINGS,
@@ -25,9 +25,6 @@ from eval.runs import (
     percentiles,
 )
 from eval.targets import FINAL
-
-JUDGES = "judges.json"
-"""How the judges of a run did on planted and known cases; written by the calibration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +58,6 @@ class FailureRow:
     @property
     def kind(self) -> str:
         return f"{self.part}: {self.code}"
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedRow:
-    """One metric by one judge: the mean over the questions that it could judge, and how many it could not."""
-
-    metric: str
-    judge: str
-    n: int
-    failed: int
-    mean: float | None
-    spread: float | None
-    """Standard deviation between repeats of the same judgement, averaged; None without repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +144,6 @@ def failure_bars(runs: Iterable[LoadedRun]) -> list[Bar]:
     return [Bar(run.name, row.kind, row.count) for run in runs for row in failures_of(run)]
 
 
-def judged_rows(run: LoadedRun) -> list[JudgedRow]:
-    """Judgements by metric and judge. Failed ones are counted and take no part in the mean."""
-    groups: dict[tuple[str, str], dict[str, list[float | None]]] = {}
-    for each in run.judgements:
-        groups.setdefault((each.metric, each.judge), {}).setdefault(each.query_id, []).append(each.value)
-    return [_judged(metric, judge, by_query) for (metric, judge), by_query in sorted(groups.items())]
-
-
 def question_rows(run: LoadedRun) -> list[QuestionRow]:
     """Every question in the order of the set."""
     measured = [
@@ -217,25 +193,6 @@ def _failures(run: LoadedRun) -> Iterator[tuple[str, str, str]]:
     for each in run.judgements:
         if each.value is None:
             yield f"judge {each.metric}", "no judgement", each.error
-
-
-def _judged(metric: str, judge: str, by_query: Mapping[str, Sequence[float | None]]) -> JudgedRow:
-    valued = {query_id: [value for value in values if value is not None] for query_id, values in by_query.items()}
-    means = [sum(values) / len(values) for values in valued.values() if values]
-    spreads = [_deviation(values) for values in valued.values() if len(values) > 1]
-    return JudgedRow(
-        metric,
-        judge,
-        len(means),
-        sum(value is None for values in by_query.values() for value in values),
-        sum(means) / len(means) if means else None,
-        sum(spreads) / len(spreads) if spreads else None,
-    )
-
-
-def _deviation(values: Sequence[float]) -> float:
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _milliseconds(run: LoadedRun, query_id: str) -> float | None:

@@ -176,7 +176,7 @@ def _write_answers(run: RunFolder, questions: Mapping[str, Question], made: Made
             run.append(Judgement(query_id, "faithfulness", "local:grounding", round(draw.random(), 3), repeat=repeat))
         unread = number == 2
         run.append(
-            Judgement(query_id, "AnswerRelevancy", "vllm", None if unread else 0.8, "not JSON" if unread else "")
+            Judgement(query_id, "answer_relevancy", "vllm", None if unread else 0.8, "not JSON" if unread else "")
         )
 
 
@@ -189,8 +189,8 @@ def _write_scores(run: RunFolder, qrels: Qrels) -> None:
         by_query[stage] = evaluate_by_query(qrels, {each: dict(ranked) for each, ranked in rankings.items()}, MEASURED)
     if answers:
         by_query["answer"] = {
-            "EM": {each.query_id: float(each.query_id == "q1") for each in answers},
-            "F1": {each.query_id: 0.5 if each.found else 0.0 for each in answers},
+            "exact_match": {each.query_id: float(each.query_id == "q1") for each in answers},
+            "f1": {each.query_id: 0.5 if each.found else 0.0 for each in answers},
         }
     run.write_json(BY_QUERY, by_query)
     run.write_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ from eval.question_views import (
     worst_questions,
 )
 from eval.run_overview import choices, headline, overview, overviews
+from eval.run_tables import Table, Value, judged_table, judges_table
 from eval.run_views import (
     LoadedRun,
     difference_of,
     failure_bars,
     failures_of,
-    judged_rows,
     latency_samples,
     load_run,
     quality_bars,
@@ -32,6 +33,10 @@ from eval.run_views import (
 from eval.targets import Answered, Cited
 from retrieval.errors import InvalidRequest
 from tests.runs import Made, write_run
+
+
+def rows_of(table: Table) -> list[dict[str, Value]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
 @pytest.fixture(scope="module")
@@ -111,17 +116,39 @@ def test_failures_are_counted_by_kind_with_an_example(before: LoadedRun) -> None
     rows = {row.kind: row for row in failures_of(before)}
     assert rows["search: unavailable"].count == 1
     assert rows["answer: generation_failed"].example == "the model ended early"
-    assert rows["judge AnswerRelevancy: no judgement"].example == "not JSON"
+    assert rows["judge answer_relevancy: no judgement"].example == "not JSON"
     assert {bar.category for bar in failure_bars([before])} == set(rows)
 
 
-def test_failed_judgements_are_counted_and_take_no_part_in_the_mean(before: LoadedRun) -> None:
-    relevancy, faithfulness = judged_rows(before)
-    assert (relevancy.metric, relevancy.n, relevancy.failed, relevancy.mean) == ("AnswerRelevancy", 4, 1, 0.8)
-    assert relevancy.spread is None
-    assert faithfulness.failed == 0
-    assert faithfulness.spread is not None
-    assert faithfulness.spread > 0
+def test_failed_judgements_are_counted_beside_the_mean_with_what_they_could_do(before: LoadedRun) -> None:
+    rows = {row["metric"]: row for row in rows_of(judged_table(before))}
+    relevancy, faithfulness = rows["answer_relevancy"], rows["faithfulness"]
+    assert (relevancy["questions"], relevancy["failed"]) == (5, 1)
+    assert relevancy["mean"] == pytest.approx(0.8)
+    assert relevancy["had failed been 0"] == pytest.approx(0.64)
+    assert relevancy["been 1"] == pytest.approx(0.84)
+    assert relevancy["spread"] is None
+    assert faithfulness["failed"] == 0
+    assert faithfulness["spread"] is not None
+
+
+def test_a_judge_says_whether_it_is_fit(before: LoadedRun) -> None:
+    figures = {"n": 50, "failed": 2, "balanced_accuracy": 0.6, "low": 0.5, "high": 0.7}
+    known = {"vllm": {"judge": "vllm", "fit": False, "figures": figures, "by_language": {"en": figures, "zh": figures}}}
+    judged = replace(before, judges=known | {"local:grounding": {"fit": None}})
+    assert {row["judge"]: row["judge is"] for row in rows_of(judged_table(judged))} == {
+        "vllm": "unfit",
+        "local:grounding": "not calibrated",
+    }
+    rows = rows_of(judges_table(judged))
+    assert [(row["judge"], row["language"]) for row in rows] == [
+        ("vllm", "all"),
+        ("vllm", "en"),
+        ("vllm", "zh"),
+        ("local:grounding", "all"),
+    ]
+    assert rows[0]["balanced accuracy"] == 0.6
+    assert rows_of(judges_table(before)) == []
 
 
 def test_every_question_has_a_line_with_its_outcome(before: LoadedRun) -> None:
@@ -132,7 +159,7 @@ def test_every_question_has_a_line_with_its_outcome(before: LoadedRun) -> None:
     assert rows["q3"].values["final nDCG@10"] == 0.0
     assert rows["q5"].outcome == "abstained"
     assert rows["q1"].outcome == "answered"
-    assert rows["q1"].values["answer EM"] == 1.0
+    assert rows["q1"].values["answer exact_match"] == 1.0
 
 
 def test_two_runs_differ_by_query_and_what_changed_most_comes_first(before: LoadedRun, after: LoadedRun) -> None:
