@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,13 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def demo(home: Home = None, port: Port = None, config: Config = None, debug: Debug = False) -> None:
+def demo(
+    home: Home = None,
+    port: Port = None,
+    build_only: Annotated[bool, typer.Option("--build-only", help="Make the collection and do not serve it.")] = False,
+    config: Config = None,
+    debug: Debug = False,
+) -> None:
     """Fetch Django's documentation, build it, and serve it with a page to search and ask in.
 
     The first time takes minutes: models, pages and the collection are fetched and made below the
@@ -36,8 +42,8 @@ def demo(home: Home = None, port: Port = None, config: Config = None, debug: Deb
     everything_here = {"services.recall_url": "", "services.rank_url": "", "services.embed_url": ""}
     flags = {"server.port": port, "default_collection": COLLECTION, **everything_here}
     settings = load_settings(home, config, flags)
-    # A port that is taken is told now and not after minutes of work.
-    listen(settings.server.host, settings.server.port).close()
+    if not build_only:  # a port that is taken is told now and not after minutes of work
+        listen(settings.server.host, settings.server.port).close()
 
     pull_models(home=home, config=config)
     pages = fetch_pages(DJANGO, settings.home / "demo", note)
@@ -46,7 +52,8 @@ def demo(home: Home = None, port: Port = None, config: Config = None, debug: Deb
         note(f"building {pages}")
         build([pages], COLLECTION, format="rst", replace=True, home=home, config=config)
         _remember(settings.home, COLLECTION, recipe)
-    _serve(settings)
+    if not build_only:
+        _serve(settings)
 
 
 def _recipe(settings: Settings, pages: Path) -> dict[str, object]:
