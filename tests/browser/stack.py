@@ -29,6 +29,7 @@ from services.jobs.runner import JobRunner
 from services.jobs.uploads import JobLimits
 from services.keys import key_ring
 from services.pool import Pool
+from services.query_log import LogSettings, QueryLog
 from services.shelf import EncoderShelf
 from services.telemetry import Telemetry
 from tests.fake_models import FakeEncoder, FakeReranker
@@ -152,6 +153,8 @@ class Stack:
     model: GatedModel = field(default_factory=GatedModel)
     encoder: FakeEncoder = field(default_factory=lambda: FakeEncoder(256))
     reranker: FakeReranker = field(default_factory=lambda: FakeReranker(languages=("en", "zh")))
+    logged: bool = True
+    """Whether the gateway keeps a query log and takes feedback."""
 
     def build(
         self,
@@ -172,6 +175,9 @@ class Stack:
         answerer = Answerer([self.model], AnswerSettings(abstain=False))
         jobs = router(JobRunner(self.home, build or self.build, limits=JobLimits(max_files=20, max_bytes=1 << 20)))
 
+        telemetry = Telemetry()
+        log = QueryLog(self.home, LogSettings(), telemetry) if self.logged else None
+
         @asynccontextmanager
         async def life(_: FastAPI) -> AsyncIterator[None]:
             recall.start()
@@ -179,7 +185,9 @@ class Stack:
             yield
             await recall.aclose()
             await rank.aclose()
+            if log is not None:
+                await log.aclose()
 
         door = KeyDoor(key_ring(self.home), exposed=False)
-        parts = Parts(recall, rank, answerer, MemoryCache(0, 1), Telemetry(), door, jobs)
+        parts = Parts(recall, rank, answerer, MemoryCache(0, 1), telemetry, door, jobs, log=log)
         return create_app(parts, GatewaySettings(LIMITS, 10_000, 2 << 20, 1 << 20, "test"), lifespan=life)

@@ -1,10 +1,11 @@
 // The answer as it is written: its words as they come, its citations, and how it ended.
-import { Problem, stream } from "./api.js";
+import { Problem, stamped, stream, tell } from "./api.js";
 import { announce, el } from "./dom.js";
 import { failure, millis, t } from "./i18n.js";
 import { Peek } from "./peek.js";
 import { laidOut, lastWord, marked } from "./prose.js";
 import { range } from "./text.js";
+import { thumbs } from "./thumbs.js";
 
 export class Answer {
   /** `results` is the list of passages that citations point into. */
@@ -24,6 +25,8 @@ export class Answer {
     this.citations = [];
     this.final = null;
     this.problem = null;
+    this.served = null;
+    this.rated = 0;
     this.pinned = null;
     this.lit = null;
     this.root.hidden = true;
@@ -47,8 +50,11 @@ export class Answer {
     this.control = control;
     this.root.hidden = false;
     this.render();
+    const onServed = (id) => {
+      if (control === this.control) this.served = id;
+    };
     try {
-      for await (const { event, data } of stream("/v1/answer", body, control.signal)) {
+      for await (const { event, data } of stream("/v1/answer", body, control.signal, onServed)) {
         if (control !== this.control) return;
         this.take(event, data);
       }
@@ -63,7 +69,7 @@ export class Answer {
 
   take(event, data) {
     if (event === "search_results") {
-      this.results.append(data.results ?? []);
+      this.results.append(stamped(data.results ?? [], this.served));
     } else if (event === "message") {
       this.write(data.delta);
     } else if (event === "citation") {
@@ -158,7 +164,16 @@ export class Answer {
     if (first !== undefined) facts.push(t("first_words", { ms: millis(first) }));
     const tokens = this.final?.usage?.completion_tokens;
     if (tokens) facts.push(t("tokens", { n: tokens }));
-    return el("p", { class: "facts" }, facts.map((fact) => el("span", {}, fact)));
+    return el("footer", {}, el("p", { class: "facts" }, facts.map((fact) => el("span", {}, fact))), this.rating());
+  }
+
+  /** What somebody thinks of the answer, once it is complete and where the server wants to know. */
+  rating() {
+    if (this.state !== "done" || !this.served) return null;
+    return thumbs(t("rate_answer"), this.rated, (value) => {
+      this.rated = value;
+      tell({ kind: "answer", request_id: this.served, value });
+    });
   }
 
   /** Write the prose anew: text, claims, a numbered chip behind each cited stretch. */
@@ -225,7 +240,9 @@ export class Answer {
       this.peek.hide();
       this.pinned = citation.id;
       this.light(citation.id);
-      this.results.cardOf(citation.passage_id)?.show();
+      const card = this.results.cardOf(citation.passage_id);
+      card?.show();
+      card?.click();
     };
     return { mouseenter: on, focus: on, mouseleave: off, blur: off, click };
   }

@@ -1,5 +1,6 @@
 // Talks to the gateway: JSON, RFC 9457 failures as one kind of error, event streams, uploads, all with the key.
 import { askKey, key } from "./key.js";
+import { session } from "./session.js";
 
 /** A failure as people can read it. `problem` is the RFC 9457 body, or what stands in for one. */
 export class Problem extends Error {
@@ -32,7 +33,7 @@ async function send(path, options) {
     const shown = key();
     let response;
     try {
-      response = await fetch(path, { ...options, headers: { ...options.headers, ...bearer(shown) } });
+      response = await fetch(path, { ...options, headers: { ...options.headers, ...bearer(shown), ...visit } });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw unreachable();
@@ -43,21 +44,48 @@ async function send(path, options) {
 }
 
 const bearer = (shown) => (shown ? { Authorization: `Bearer ${shown}` } : {});
+const visit = { "X-Riddle-Session": session };
 
-export async function request(path, { method = "GET", body, signal } = {}) {
-  const options = { method, signal, headers: { Accept: "application/json" } };
+/** What feedback on a response is about: the id of its request; null where the server takes none. */
+const servedAs = ({ headers }) => (headers.get("X-Riddle-Feedback") === "on" ? headers.get("X-Request-ID") : null);
+
+/** `logged` false keeps the request out of the server's log: it is not one that somebody made. */
+export async function request(path, { method = "GET", body, signal, logged = true, onServed = () => {} } = {}) {
+  const options = { method, signal, headers: { Accept: "application/json", ...(logged ? {} : { "X-Riddle-Log": "off" }) } };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
   }
-  return (await send(path, options)).json();
+  const response = await send(path, options);
+  onServed(servedAs(response));
+  return response.json();
+}
+
+/** Results, each with `served`: the id of the request that brought it, which feedback on it refers to, or null. */
+export const stamped = (results, served) => results.map((result) => ({ ...result, served }));
+
+/** One page of results, stamped. */
+export async function search(body, signal) {
+  let served = null;
+  const onServed = (id) => {
+    served = id;
+  };
+  const found = await request("/v1/search", { method: "POST", body, signal, onServed });
+  return { ...found, results: stamped(found.results, served) };
+}
+
+/** Tell what somebody thought of what was served, and forget it: it outlives the page, and its failure is no trouble. */
+export function tell(feedback) {
+  const headers = { "Content-Type": "application/json", ...bearer(key()), ...visit };
+  fetch("/v1/feedback", { method: "POST", body: JSON.stringify(feedback), headers, keepalive: true }).catch(() => {});
 }
 
 /** Yields {event, data} of a server-sent stream as they arrive; leaving the loop or aborting closes it. */
-export async function* stream(path, body, signal) {
+export async function* stream(path, body, signal, onServed = () => {}) {
   const asked = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
   const headers = { Accept: "text/event-stream", ...(asked.body ? { "Content-Type": "application/json" } : {}) };
   const response = await send(path, { ...asked, signal, headers });
+  onServed(servedAs(response));
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   try {

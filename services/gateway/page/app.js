@@ -1,6 +1,6 @@
 // Ties the page together: the form, the address, the keys, theme and language.
 import { Answer } from "./answer.js";
-import { Problem, request } from "./api.js";
+import { Problem, request, search } from "./api.js";
 import { announce, byId, el, remember, remembered } from "./dom.js";
 import { Facets } from "./facets.js";
 import { failure, language, millis, onLanguage, setLanguage, t, translate } from "./i18n.js";
@@ -88,7 +88,7 @@ async function run(query) {
   results.wait();
   announce(t("searching"));
   try {
-    const response = await request("/v1/search", { method: "POST", body: asked, signal });
+    const response = await search(asked, signal);
     results.show(response, query);
     results.body = asked;
     facets.ask(query, collection, response.results, collections.find((each) => each.name === collection)?.fields ?? {});
@@ -105,7 +105,7 @@ async function run(query) {
 async function more(cursor) {
   byId("more").disabled = true;
   try {
-    const page = await request("/v1/search", { method: "POST", body: { ...results.body, cursor }, signal: searching.signal });
+    const page = await search({ ...results.body, cursor }, searching.signal);
     const index = results.cards.length;
     results.append(page.results, { ...results.response, next_cursor: page.next_cursor });
     results.focus(index);

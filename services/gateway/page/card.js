@@ -1,8 +1,10 @@
 // One passage on the page: its text with the query's words marked and cited sentences ready to be lit.
+import { tell } from "./api.js";
 import { el, reveal } from "./dom.js";
 import { stageTable } from "./explain.js";
 import { number, t } from "./i18n.js";
 import { matches, pieces, range } from "./text.js";
+import { thumbs } from "./thumbs.js";
 
 /** What people call the document that a passage is from. */
 export const titleOf = (result) => result.title || result.source || result.document_id;
@@ -24,14 +26,21 @@ export class Card {
     this.lit = null;
     this.explained = false;
     this.opened = false;
+    this.clicked = false;
+    this.rated = 0;
     this.node = el("li", { class: "result", tabindex: "-1", data: { passage: result.passage_id } });
     this.render();
   }
 
   render() {
     const { result, position } = this;
-    this.text = el("div", { class: "passage" });
-    this.more = el("button", { type: "button", class: "link", hidden: true, on: { click: () => this.open(!this.opened) } });
+    const click = () => this.click();
+    this.text = el("div", { class: "passage", on: { click } });
+    const more = () => {
+      this.open(!this.opened);
+      this.click();
+    };
+    this.more = el("button", { type: "button", class: "link", hidden: true, on: { click: more } });
     this.why = el(
       "button",
       { type: "button", class: "link why", "aria-expanded": "false", on: { click: () => this.explain(!this.explained) } },
@@ -47,7 +56,7 @@ export class Card {
         el(
           "div",
           { class: "where" },
-          el("h3", {}, title),
+          el("h3", { on: { click } }, title),
           this.crumbs(),
         ),
         this.score(),
@@ -60,6 +69,7 @@ export class Card {
         result.explain ? this.why : null,
         this.more,
         result.source && result.source !== title ? el("span", { class: "source", title: result.source }, result.source) : null,
+        (this.rating = el("span", {})),
       ),
       this.panel,
     );
@@ -67,6 +77,32 @@ export class Card {
     this.draw();
     this.explain(this.explained);
     this.open(this.opened);
+    this.rate(this.rated);
+  }
+
+  /** Somebody took this passage up, in whatever way; told once. */
+  click() {
+    if (this.clicked) return;
+    this.clicked = true;
+    this.tell({ kind: "click" });
+  }
+
+  /** Show how the passage was rated, where ratings are taken at all. */
+  rate(value) {
+    this.rated = value;
+    if (!this.result.served) return;
+    const onRate = (next) => {
+      this.rated = next;
+      this.tell({ kind: "rating", value: next });
+    };
+    const shown = thumbs(t("rate_passage", { n: this.position }), value, onRate);
+    this.rating.replaceWith(shown);
+    this.rating = shown;
+  }
+
+  tell(feedback) {
+    const { served, passage_id: passageId } = this.result;
+    if (served) tell({ ...feedback, request_id: served, passage_id: passageId, rank: this.position });
   }
 
   crumbs() {

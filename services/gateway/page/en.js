@@ -94,6 +94,11 @@ export default {
   tokens: ({ n }) => plural(n, "token"),
   cut_off: "The connection ended before the answer was complete.",
 
+  helpful: "Helpful",
+  not_helpful: "Not helpful",
+  rate_passage: ({ n }) => `Is passage ${n} helpful?`,
+  rate_answer: "Is the answer helpful?",
+
   retry: "Try again",
   unreachable: "The server does not answer. Is `riddle up` still running?",
   failed: ({ status }) => `The server answered with status ${status} and no explanation.`,

@@ -64,6 +64,8 @@ export class Results {
       const card = new Card(index + 1, result, marks, scales);
       card.explained = before.get(result.passage_id)?.explained ?? this.explained;
       card.opened = before.get(result.passage_id)?.opened ?? false;
+      card.clicked = before.get(result.passage_id)?.clicked ?? false;
+      card.rate(before.get(result.passage_id)?.rated ?? 0);
       card.cite(this.citations.filter((citation) => citation.passage_id === result.passage_id));
       return card;
     });
@@ -153,6 +155,7 @@ export class Results {
     const here = document.activeElement === this.cards[index].node;
     if (event.key === "Enter" && here) {
       this.cards[index].explain(!this.cards[index].explained);
+      this.cards[index].click();
     } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       this.focus(index + (event.key === "ArrowDown" ? 1 : -1));
     } else {

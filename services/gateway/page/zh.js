@@ -94,6 +94,11 @@ export default {
   tokens: ({ n }) => `${count(n)} 个词元`,
   cut_off: "回答还没有结束，连接就断开了。",
 
+  helpful: "有帮助",
+  not_helpful: "没有帮助",
+  rate_passage: ({ n }) => `段落 ${n} 有帮助吗？`,
+  rate_answer: "回答有帮助吗？",
+
   retry: "重试",
   unreachable: "服务器没有应答。`riddle up` 还在运行吗？",
   failed: ({ status }) => `服务器返回状态 ${status}，没有说明原因。`,
