@@ -11,6 +11,7 @@
 ``metrics.json``        ``{stage: {metric: mean}}``; answers stand under the stage ``answer``
 ``by_query.json``       ``{stage: {metric: {query_id: value}}}``
 ``timings.json``        ``{stage: {"n", "p50", "p95", "p99", "mean"}}`` in milliseconds
+``judges.json``         ``{judge: {"fit", "balanced_accuracy", "metrics", …}}``; only of runs that were judged
 ``load.json``           what ``riddle eval load`` measured; only of such runs
 ======================  =====================================================================================
 
@@ -37,8 +38,8 @@ from retrieval.errors import IndexUnreadable, InvalidRequest
 FORMAT = 1
 """Of the run folder; grows when an older reader would misread a newer one."""
 
-MANIFEST, METRICS, BY_QUERY, TIMINGS, LOAD = (
-    "manifest.json", "metrics.json", "by_query.json", "timings.json", "load.json",
+MANIFEST, METRICS, BY_QUERY, TIMINGS, JUDGES, LOAD = (
+    "manifest.json", "metrics.json", "by_query.json", "timings.json", "judges.json", "load.json",
 )  # fmt: skip
 QRELS, QUERIES, SEARCHES, ANSWERS, JUDGEMENTS = (
     "qrels.trec", "queries.jsonl", "searches.jsonl", "answers.jsonl", "judgements.jsonl",
