@@ -55,6 +55,13 @@ class Need:
             _missing("chromium", "apt-get install chromium chromium-driver")
         return browser, driver
 
+    def elasticsearch(self) -> Path:
+        """The program that starts a node, ../shared/elasticsearch/start beside the clone; it runs on Java."""
+        start = Path(os.path.normpath(ROOT / ".." / "shared" / "elasticsearch" / "start"))
+        if shutil.which("java") is None:
+            _missing("Java", "apt-get install openjdk-17-jre-headless")
+        return start if start.exists() else _missing("Elasticsearch", f"no {start}")
+
     def vllm(self) -> Path:
         """The Python of vLLM's own environment, which `bash services/deploy/vllm.sh install` makes."""
         python = ROOT / ".venv-vllm" / "bin" / "python"
