@@ -19,6 +19,9 @@ FeedbackKind = Literal["click", "rating", "judgement", "answer"]
 Features = Mapping[str, tuple[int, float]]
 """What each stage made of a passage: ``{"lexical": (rank from 1, score), …}``; a stage that did not see it has none."""
 
+DIGEST = "hmac:"
+"""What the digest of a query begins with, where the server keeps those instead of the text."""
+
 LOG_FOLDER, FEEDBACK_FOLDER = "log", "feedback"
 """Below the home folder."""
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from eval.usage_rows import FEEDBACK_FOLDER, FEEDBACK_ROW, LOG_FOLDER, QUERY_ROW, FeedbackRow, QueryRow
+from eval.usage_rows import DIGEST, FEEDBACK_FOLDER, FEEDBACK_ROW, LOG_FOLDER, QUERY_ROW, FeedbackRow, QueryRow
 from retrieval.durable import disk_full_said_plainly
 from retrieval.errors import Conflict, Overloaded, RequestNotFound, Unavailable
 from services.day_files import DayFiles
@@ -175,7 +175,7 @@ class QueryLog:
 
     def _digest(self, query: str) -> str:
         told = " ".join(query.casefold().split()).encode("utf-8", "backslashreplace")
-        return "hmac:" + hmac.new(self._secret, told, hashlib.sha256).hexdigest()[:32]
+        return DIGEST + hmac.new(self._secret, told, hashlib.sha256).hexdigest()[:32]
 
     @cached_property
     def _secret(self) -> bytes:
