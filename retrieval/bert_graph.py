@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,13 @@ class BertShape:
     epsilon: float
 
 
-def bert_graph(tensor: Callable[[str], Floats], shape: BertShape, *, integers: bool) -> bytes:
+def bert_graph(
+    tensor: Callable[[str], Floats], shape: BertShape, *, integers: bool, head: Mapping[str, Floats] | None = None
+) -> bytes:
     """The serialised graph: int64 ``input_ids`` and ``attention_mask`` ``[batch, length]`` to ``last_hidden_state``.
+
+    With the weights of a ``head`` it gives ``probabilities`` ``[batch, classes]`` instead: of the first token's
+    vector, the mean and the greatest of all tokens' vectors, side by side, ``dense`` and tanh, then ``out``.
 
     ``tensor`` gives the weights by their names in transformers' BertModel. Segments are all 0. The table
     of words is kept in int8 with a scale for each row. With ``integers`` every linear layer is multiplied
@@ -45,8 +50,12 @@ def bert_graph(tensor: Callable[[str], Floats], shape: BertShape, *, integers: b
         hidden = _residual(graph, part, "attention.output", attended, hidden, shape)
         inner = graph.node("Gelu", [graph.linear(hidden, *_weights(part, "intermediate.dense"))])
         hidden = _residual(graph, part, "output", inner, hidden, shape)
-    graph.node("Identity", [hidden], output="last_hidden_state")
-    model = graph.model(int(tensor("embeddings.LayerNorm.bias").shape[0]))
+    if head is None:
+        graph.node("Identity", [hidden], output="last_hidden_state")
+        model = graph.model("last_hidden_state", ["batch", "length", len(tensor("embeddings.LayerNorm.bias"))])
+    else:
+        _head(graph, hidden, head)
+        model = graph.model("probabilities", ["batch", len(head["out.bias"])])
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
@@ -109,6 +118,20 @@ def _normalised(graph: _Graph, value: str, part: Callable[[str], Floats], name: 
     return graph.node("LayerNormalization", [value, scale, offset], axis=-1, epsilon=shape.epsilon)
 
 
+def _head(graph: _Graph, hidden: str, head: Mapping[str, Floats]) -> None:
+    """In float32 throughout: it is small, and its rounding would go straight into the probabilities."""
+    mask = graph.node("Unsqueeze", [graph.node("Cast", ["attention_mask"], to=1), graph.numbers(2)])
+    places = graph.numbers(1)
+    first = graph.node("Gather", [hidden, graph.constant(np.array(0, np.int64))], axis=1)
+    total = graph.node("ReduceSum", [graph.node("Mul", [hidden, mask]), places], keepdims=0)
+    mean = graph.node("Div", [total, graph.node("ReduceSum", [mask, places], keepdims=0)])
+    missing = graph.node("Mul", [graph.node("Sub", [graph.scalar(1.0), mask]), graph.scalar(_MASKED)])
+    most = graph.node("ReduceMax", [graph.node("Add", [hidden, missing]), places], keepdims=0)
+    inner = graph.plain(graph.node("Concat", [first, mean, most], axis=-1), head["dense.weight"], head["dense.bias"])
+    logits = graph.plain(graph.node("Tanh", [inner]), head["out.weight"], head["out.bias"])
+    graph.node("Softmax", [logits], output="probabilities", axis=-1)
+
+
 def _weights(part: Callable[[str], Floats], name: str) -> tuple[Floats, Floats]:
     """A linear layer's ``[outputs, inputs]`` and ``[outputs]``."""
     return part(f"{name}.weight").copy(), part(f"{name}.bias")
@@ -148,12 +171,14 @@ class _Graph:
         return names
 
     def linear(self, value: str, weight: Floats, offset: Floats) -> str:
-        """``value @ weight.T + offset``."""
-        product = self._integer(value, weight) if self._integers else self._plain(value, weight)
-        return self.node("Add", [product, self.constant(offset)])
+        """``value @ weight.T + offset``, in the graph's arithmetic."""
+        if not self._integers:
+            return self.plain(value, weight, offset)
+        return self.node("Add", [self._integer(value, weight), self.constant(offset)])
 
-    def _plain(self, value: str, weight: Floats) -> str:
-        return self.node("MatMul", [value, self.constant(weight.T)])
+    def plain(self, value: str, weight: Floats, offset: Floats) -> str:
+        """The same in float32."""
+        return self.node("Add", [self.node("MatMul", [value, self.constant(weight.T)]), self.constant(offset)])
 
     def _integer(self, value: str, weight: Floats) -> str:
         """The pattern of onnxruntime's own dynamic quantisation, a scale for each output."""
@@ -167,14 +192,14 @@ class _Graph:
         scale = self.node("Mul", [step, self.constant(scales)])
         return self.node("Mul", [self.node("Cast", [product], to=1), scale])
 
-    def model(self, width: int) -> Any:
+    def model(self, result: str, shape: Sequence[str | int]) -> Any:
         from onnx import TensorProto, helper
 
         inputs = [
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
             for name in ("input_ids", "attention_mask")
         ]
-        output = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "length", width])
+        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, list(shape))
         graph = helper.make_graph(self._nodes, "bert", inputs, [output], self._constants)
         return helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR, producer_name="riddle"

@@ -123,6 +123,42 @@ def _e5_openvino(source: Path, into: Path) -> None:
     save_openvino(_e5_graph(source, integers=False), into / "openvino" / "openvino_model.xml")
 
 
+_ADAPTER, _BASE = "adapter.safetensors", "base"
+_LENT = ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json")
+
+
+def lend(base: Path, source: Path) -> None:
+    """Put what a conversion reads of its base model below the folder of what it is made from."""
+    (source / _BASE).mkdir(exist_ok=True)
+    for name in _LENT:
+        (source / _BASE / name).unlink(missing_ok=True)
+        (source / _BASE / name).hardlink_to(base / name)
+
+
+def _grounder_descriptions(source: Path, into: Path) -> None:
+    from eval.grounding import LABELS
+
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (into / name).write_bytes((source / _BASE / name).read_bytes())
+    config = json.loads((source / _BASE / "config.json").read_text(encoding="utf-8"))
+    config |= {"id2label": {str(number): label for number, label in enumerate(LABELS)}}
+    (into / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _grounder_onnx(source: Path, into: Path) -> None:
+    from safetensors import safe_open
+
+    from retrieval.bert_graph import BertShape, bert_graph
+    from retrieval.lora import Adapter
+
+    config = json.loads((source / _BASE / "config.json").read_text(encoding="utf-8"))
+    shape = BertShape(config["num_hidden_layers"], config["num_attention_heads"], config["layer_norm_eps"])
+    adapter = Adapter(source / _ADAPTER)
+    with safe_open(source / _BASE / "model.safetensors", "numpy") as file:
+        graph = bert_graph(adapter.applied(file.get_tensor), shape, integers=True, head=adapter.head)
+    (into / "onnx" / "model_int8.onnx").write_bytes(graph)
+
+
 CONVERTERS: Mapping[str, Converter] = {
     "e5": Converter(
         version="1",
@@ -134,6 +170,17 @@ CONVERTERS: Mapping[str, Converter] = {
                 ("openvino/openvino_model.xml", "openvino/openvino_model.bin"),
                 _e5_openvino,
             ),
+        ),
+    ),
+    "grounder": Converter(
+        version="1",
+        steps=(
+            Step(
+                "the tokenizer and the labels",
+                ("tokenizer.json", "tokenizer_config.json", "config.json"),
+                _grounder_descriptions,
+            ),
+            Step("the graph for onnxruntime, int8", ("onnx/model_int8.onnx",), _grounder_onnx),
         ),
     ),
 }

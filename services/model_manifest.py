@@ -20,12 +20,14 @@ def manifest_of(entry: Entry, converter: Converter | None = None, files: Sequenc
     """The manifest of a listed model; for a converted one ``files`` are those that were made.
 
     The fingerprint of a converted model counts its checkpoint and tokenizer alone: the exports are forms of it, and
-    their bytes may change with the library that wrote them.
+    their bytes may change with the library that wrote them. Without a checkpoint what it was made from counts.
     """
     said = {key: value for key, value in dataclasses.asdict(entry).items() if key not in _NOT_SAID}
     hashes = {file.name: file.sha256 for file in (files if converter else entry.files)}
     if converter is not None:
         hashes = {name: hashes[name] for name in _CHECKPOINT if name in hashes}
+        if _CHECKPOINT[0] not in hashes:
+            hashes |= {file.name: file.sha256 for file in entry.files}
         said |= {
             "files": [dataclasses.asdict(file) for file in files],
             "made_from": said["files"],

@@ -62,6 +62,7 @@ class Entry:
     files: tuple[ModelFile, ...]
     convert: str = ""  # what makes the files that are run of ``files``
     converted_bytes: int = 0
+    base: str = ""  # the listed model that ``files`` change
 
     @property
     def bytes(self) -> int:
@@ -113,9 +114,8 @@ class FolderSource:
     def fetch(self, entry: Entry, files: Sequence[ModelFile], into: Path, report: Report) -> None:
         wrongs = []
         for number, file in enumerate(files):
-            wrong = file.wrong_with(self._folder / file.name)
-            if not wrong:
-                wrong = place(file, partial(_copy, self._folder / file.name), into)
+            held = self._folder / file.name
+            wrong = file.wrong_with(held) or place(file, partial(_copy, held), into)
             wrongs += [f"{file.name} {wrong}"] if wrong else []
             report(number + 1, len(files))
         if wrongs:

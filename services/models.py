@@ -10,7 +10,6 @@ import fcntl
 import functools
 import json
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Literal
 
 from retrieval.errors import DiskFull, InvalidRequest, ModelMissing, Unavailable
 from retrieval.models import MANIFEST, ModelFiles, find_model, folder_name, read_model, sha256
-from services.model_convert import CONVERTERS, Converter, convert
+from services.model_convert import CONVERTERS, Converter, convert, lend
 from services.model_manifest import manifest_of, recorded, take_over, whole
+from services.model_registry import ADAPTERS, listed, registry
 from services.model_sources import Entry, FolderSource, HubSource, ModelFile, Source, WheelSource
 
 __all__ = ["Entry", "FileState", "Progress", "PullEvent", "check", "listed", "pull", "pull_many", "registry", "verify"]
@@ -48,38 +48,6 @@ class FileState:
 
     name: str
     wrong: str
-
-
-@functools.cache
-def registry() -> tuple[Entry, ...]:
-    """The models of services/models.toml, in its order."""
-    said = tomllib.loads((Path(__file__).with_name("models.toml")).read_text(encoding="utf-8"))
-    return tuple(
-        Entry(
-            **{
-                "dimension": None,
-                **each,
-                "aliases": tuple(each.get("aliases", ())),
-                "languages": tuple(each["languages"]),
-                "files": tuple(ModelFile(**file) for file in each["files"]),
-            }
-        )
-        for each in said["model"]
-    )
-
-
-def listed(name: str, entries: Sequence[Entry] | None = None) -> Entry | None:
-    """The registry's entry of that name, hub id or alias, whatever its case; None when it is not listed."""
-    wanted = name.lower()
-    for entry in registry() if entries is None else entries:
-        if wanted in (
-            entry.name,
-            entry.hub.lower(),
-            entry.hub.rpartition("/")[2].lower(),
-            *map(str.lower, entry.aliases),
-        ):
-            return entry
-    return None
 
 
 def pull(name: str, home: Path, *, progress: Progress | None = None, folder: Path | None = None) -> ModelFiles:
@@ -204,8 +172,11 @@ class _Pull:
         partial.mkdir(parents=True, exist_ok=True)
         source = partial.with_name(partial.name + ".source")
         take_over(entry, converter, target, partial)
+        base = self.run(entry.base) if entry.base else None
         self._carry_over(entry, target, source)
         self._fetch(entry, source)
+        if base is not None:
+            lend(base.path, source)
         told = lambda about, done, total: self._report(PullEvent(entry.name, "convert", about, done, total))  # noqa: E731
         files = convert(entry, converter, source, partial, told)
         return manifest_of(entry, converter, files)
@@ -222,7 +193,8 @@ class _Pull:
 
     def _fetch(self, entry: Entry, partial: Path) -> None:
         reasons = []
-        for source in self._sources:
+        # What changes a base is small, and comes with Riddle.
+        for source in [FolderSource(ADAPTERS / entry.name)] if entry.base else self._sources:
             missing = [file for file in entry.files if not (partial / file.name).is_file()]
             if not missing:
                 return

@@ -25,8 +25,15 @@ SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py
 PYTHON = SOURCES + sorted(path for name in ("tests", "benchmarks") for path in (ROOT / name).rglob("*.py"))
 
 HEAVY: dict[str, set[str]] = {
-    "torch": {"generation/embedded.py", "generation/weights.py", "retrieval/torch_encoder.py"},
-    "transformers": {"generation/embedded.py", "generation/weights.py"},
+    "torch": {
+        "generation/embedded.py",
+        "generation/weights.py",
+        "retrieval/torch_encoder.py",
+        "eval/train/grounding.py",
+        "eval/train/grounding_network.py",
+    },
+    "transformers": {"generation/embedded.py", "generation/weights.py", "eval/train/grounding_network.py"},
+    "peft": {"eval/train/grounding_network.py"},
     "sentence_transformers": {"retrieval/torch_encoder.py"},
     "onnxruntime": {"retrieval/graphs.py"},
     "openvino": {"retrieval/openvino_graph.py"},

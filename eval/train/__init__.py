@@ -1,0 +1,1 @@
+"""Training of the models that evaluation uses; run by hand, on a CPU or on a GPU."""

@@ -1,0 +1,248 @@
+"""Trains the grounding model: LoRA and a head on multilingual-e5-small, on a CPU or a GPU, resumable.
+
+The pairs are made where the data sets are, and trained on where the computer is fast; the second step needs
+torch, transformers, peft, tokenizers and safetensors, and no network::
+
+    python -m eval.train.grounding pairs --data DIR --out pairs.jsonl.gz --size 30000
+    python -m eval.train.grounding train --pairs pairs.jsonl.gz --base MODEL_DIR --out RUN_DIR --steps 900
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eval.grounding_cases import Pair
+from eval.grounding_scores import macro_recall, supported_accuracy
+from eval.train.grounding_network import GroundingNetwork, LoraShape, open_network, save_adapter
+from eval.train.mixture import choices, mixture, read_pairs, write_pairs
+from retrieval.batching import token_batches
+from retrieval.graphs import cpu_flags
+from retrieval.tokens import Encoded, Tokenizer, model_inputs
+
+CHECKPOINT, ADAPTER, JOURNAL = "checkpoint.pt", "adapter.safetensors", "journal.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One training run. ``batch_tokens`` are a micro-batch's, padding included; ``accumulate`` of them make a step."""
+
+    steps: int
+    tokens: int = 112
+    batch_tokens: int = 2560
+    accumulate: int = 1
+    rate: float = 8e-4
+    warm_up: float = 0.06
+    dropout: float = 0.05
+    decay: float = 0.01
+    seed: int = 1
+    evaluate_every: int = 100
+    device: str = "cpu"
+    half: bool = False
+    lora: LoraShape = field(default_factory=LoraShape)
+
+
+def train(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], kept: Sequence[Pair], plan: Plan,
+          out: Path, stop_at: int | None = None) -> None:  # fmt: skip
+    """Train to the end of the plan, going on from ``out``'s checkpoint where there is one.
+
+    Writes ``checkpoint.pt``, ``journal.jsonl`` and, whenever ``kept`` is judged better than before,
+    ``adapter.safetensors``. The same plan and pairs give the same run, killed in between or not.
+    ``stop_at`` ends it after that step.
+    """
+    network.to(plan.device)
+    rows = [encoded(tokenizer, pair, plan.tokens) for pair in pairs]
+    optimiser = torch.optim.AdamW(network.trained().values(), plan.rate, betas=(0.9, 0.98), weight_decay=plan.decay)
+    step, best = _restored(network, optimiser, out)
+    batches = _batches([len(row) for row in rows], plan, step * plan.accumulate)
+    began, first, seen, losses = time.monotonic(), step, 0, []
+    while step < min(plan.steps, stop_at or plan.steps):
+        # Dropout of a step hangs on its number alone, so that a resumed run is the same run.
+        torch.manual_seed(plan.seed * 1_000_003 + step)
+        network.train()
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate * _share(step, plan)
+        for _ in range(plan.accumulate):
+            batch = next(batches)
+            losses.append(_learn(network, [rows[at] for at in batch], [pairs[at].label for at in batch], plan))
+            seen += len(batch)
+        torch.nn.utils.clip_grad_norm_(network.trained().values(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        step += 1
+        if step % 10 == 0:
+            spent = time.monotonic() - began
+            left = spent / (step - first) * (plan.steps - step) / 60
+            print(f"step {step}/{plan.steps} loss {np.mean(losses[-50 * plan.accumulate :]):.4f} "
+                  f"{seen / spent:.1f} pairs/s {left:.0f} min left", flush=True)  # fmt: skip
+        if step % plan.evaluate_every == 0 or step == plan.steps:
+            said = {"step": step, "loss": float(np.mean(losses[-100:])), **scores(network, tokenizer, kept, plan)}
+            print(json.dumps(said), flush=True)
+            if said["score"] > best:
+                best = said["score"]
+                save_adapter(out / ADAPTER, network, said)
+            with (out / JOURNAL).open("a", encoding="utf-8") as journal:
+                journal.write(json.dumps(said) + "\n")
+            _save(network, optimiser, step, best, out)
+    if step % plan.evaluate_every:
+        _save(network, optimiser, step, best, out)
+
+
+def encoded(tokenizer: Tokenizer, pair: Pair, tokens: int) -> Encoded:
+    """The pair as the model reads it, statement first."""
+    return tokenizer.encode_pairs(pair.statement, [pair.passage], tokens)[0]
+
+
+def scores(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], plan: Plan) -> dict[str, float]:
+    """For each source the mean recall of the three verdicts, and ``score``, the mean of these and of the 2-way ones."""
+    labels = np.array([pair.label for pair in pairs])
+    probabilities = predictions(network, tokenizer, pairs, plan)
+    found: dict[str, float] = {}
+    for source in sorted({pair.source for pair in pairs}):
+        mine = np.array([pair.source == source for pair in pairs])
+        found[source] = macro_recall(labels[mine], probabilities[mine])
+        found[f"{source} supported"] = supported_accuracy(labels[mine], probabilities[mine])
+    return found | {"score": float(np.mean(list(found.values())))}
+
+
+def predictions(
+    network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], plan: Plan
+) -> NDArray[np.float32]:
+    """Probabilities ``[len(pairs), 3]``."""
+    rows = [encoded(tokenizer, pair, plan.tokens) for pair in pairs]
+    found = np.zeros((len(rows), 3), np.float32)
+    network.eval()
+    with torch.inference_mode():
+        for batch in token_batches([len(row) for row in rows], plan.batch_tokens * 2):
+            logits = _logits(network, [rows[at] for at in batch], plan)
+            found[batch] = torch.softmax(logits.float(), 1).cpu().numpy()
+    return found
+
+
+def _learn(network: GroundingNetwork, rows: Sequence[Encoded], labels: Sequence[int], plan: Plan) -> float:
+    wanted = torch.tensor(labels, device=plan.device)
+    loss = torch.nn.functional.cross_entropy(_logits(network, rows, plan), wanted, label_smoothing=0.03)
+    (loss / plan.accumulate).backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
+
+
+def _logits(network: GroundingNetwork, rows: Sequence[Encoded], plan: Plan) -> torch.Tensor:
+    inputs = model_inputs(rows)
+    ids, mask = (torch.from_numpy(inputs[name]).to(plan.device) for name in ("input_ids", "attention_mask"))
+    with torch.autocast(plan.device.partition(":")[0], torch.bfloat16, enabled=plan.half):
+        logits: torch.Tensor = network(ids, mask)
+    return logits.float()
+
+
+def _batches(lengths: Sequence[int], plan: Plan, skip: int) -> Iterator[list[int]]:
+    """Batches without end: of like length, in an order drawn anew for each round; the first ``skip`` are left out."""
+    turn = 0
+    while True:
+        rng = np.random.default_rng([plan.seed, turn])
+        # A little noise on the lengths, so that a batch does not hold the same company in each round.
+        noisy = [int(length + rng.integers(0, 6)) for length in lengths]
+        batches = token_batches(noisy, plan.batch_tokens)
+        for at in rng.permutation(len(batches)):
+            if skip:
+                skip -= 1
+            else:
+                yield batches[at]
+        turn += 1
+
+
+def _share(step: int, plan: Plan) -> float:
+    """Of the learning rate: up in a line, down along a cosine to a twentieth."""
+    warm = max(1, round(plan.warm_up * plan.steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, plan.steps - warm)))
+
+
+def _restored(network: GroundingNetwork, optimiser: torch.optim.Optimizer, out: Path) -> tuple[int, float]:
+    if not (out / CHECKPOINT).is_file():
+        return 0, -1.0
+    state = torch.load(out / CHECKPOINT, weights_only=True)
+    mine = network.trained()
+    with torch.no_grad():
+        for name, value in state["trained"].items():
+            mine[name].copy_(value)
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"]), float(state["best"])
+
+
+def _save(network: GroundingNetwork, optimiser: torch.optim.Optimizer, step: int, best: float, out: Path) -> None:
+    trained = {name: value.detach().cpu() for name, value in network.trained().items()}
+    state = {"trained": trained, "optimiser": optimiser.state_dict(), "step": step, "best": best}
+    torch.save(state, out / f"{CHECKPOINT}.new")
+    (out / f"{CHECKPOINT}.new").replace(out / CHECKPOINT)
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m eval.train.grounding", description=__doc__)
+    steps = parser.add_subparsers(dest="what", required=True)
+    made = steps.add_parser("pairs", help="make the training pairs")
+    made.add_argument("--data", type=Path, required=True, help="the folder with scifact, squad and cmrc2018")
+    made.add_argument("--out", type=Path, required=True)
+    made.add_argument("--size", type=int, default=30_000)
+    made.add_argument("--choice", type=int, default=180, help="pairs of SQuAD, and as many of CMRC, to choose by")
+    made.add_argument("--tokens", type=int, default=64, help="of a passage, at most, estimated")
+    made.add_argument("--seed", type=int, default=1)
+    run = steps.add_parser("train", help="train on pairs")
+    run.add_argument("--pairs", type=Path, required=True)
+    run.add_argument("--base", type=Path, required=True, help="multilingual-e5-small: a folder with safetensors")
+    run.add_argument("--out", type=Path, required=True, help="checkpoint and adapter; a run there is gone on with")
+    run.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    run.add_argument("--threads", type=int, default=0)
+    for name, value in asdict(Plan(steps=900)).items():
+        if name not in ("device", "half", "lora"):
+            run.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    run.add_argument("--rank", type=int, default=32)
+    run.add_argument("--float32", action="store_true", help="no bfloat16, even where the processor has it")
+    return parser.parse_args(arguments)
+
+
+def _plan(said: argparse.Namespace) -> Plan:
+    fast = said.device != "cpu" or bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+    named = {name: getattr(said, name) for name in asdict(Plan(steps=1)) if name not in ("half", "lora")}
+    return Plan(**named, half=fast and not said.float32, lora=LoraShape(said.rank, 2 * said.rank))
+
+
+def _commit() -> str:
+    said = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return said.stdout.strip()
+
+
+def main(arguments: Sequence[str]) -> None:
+    said = _arguments(arguments)
+    if said.what == "pairs":
+        kept = choices(said.data, said.choice, said.tokens, said.seed)
+        write_pairs(said.out, mixture(said.data, said.size, said.tokens, said.seed))
+        write_pairs(said.out.with_name(f"choice-{said.out.name}"), kept)
+        return
+    if said.threads:
+        torch.set_num_threads(said.threads)
+    plan, pairs = _plan(said), read_pairs(said.pairs)
+    kept = read_pairs(said.pairs.with_name(f"choice-{said.pairs.name}"))
+    said.out.mkdir(parents=True, exist_ok=True)
+    card: dict[str, Any] = {"plan": asdict(plan), "pairs": len(pairs), "commit": _commit(), "torch": torch.__version__}
+    (said.out / "plan.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(card), flush=True)
+    torch.manual_seed(plan.seed)
+    network = open_network(said.base, plan.lora, plan.dropout)
+    train(network, Tokenizer(said.base / "tokenizer.json"), pairs, kept, plan, said.out)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
