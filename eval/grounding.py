@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.citation_scores import passage_text, statements_of
+from eval.grounding_marks import encoded
 from eval.grounding_windows import windows
 from eval.targets import Answered
 from retrieval.batching import token_batches
@@ -150,7 +151,7 @@ class GroundingModel:
         return found
 
     def _rows(self, pairs: Sequence[tuple[str, str]]) -> Probabilities:
-        inputs = [self._tokenizer.encode_pairs(first, [second], self._pair_tokens)[0] for first, second in pairs]
+        inputs = [encoded(self._tokenizer, statement, passage, self._pair_tokens) for statement, passage in pairs]
         found: Probabilities = np.zeros((len(pairs), 3), np.float32)
 
         def fill(batch: list[int]) -> None:

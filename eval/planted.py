@@ -128,7 +128,7 @@ def _english_opposites(statement: str, passage: str, rng: random.Random) -> list
 def _english_opposite() -> re.Pattern[str]:
     words = "|".join(sorted(map(re.escape, ENGLISH_OPPOSITES), key=len, reverse=True))
     # Not in names ("North Carolina", "World War I first") nor in compounds.
-    return re.compile(rf"(?<![-\w])(?:(?<=\A)|(?<=\s)|(?<=\())(?:{words})(?![-\w])(?! [A-Z])", re.IGNORECASE)
+    return re.compile(rf"(?<![-\w])(?:(?<=\A)|(?<=\s)|(?<=\())(?:{words})(?![-\w])(?! (?-i:[A-Z]))", re.IGNORECASE)
 
 
 def _english_units(statement: str, passage: str, rng: random.Random) -> list[Edit]:

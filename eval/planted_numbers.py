@@ -15,7 +15,8 @@ _NUMBER = re.compile(r"(?<![A-Za-z0-9_.,/:-])\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![A-Z
                      r"(?<![A-Za-z0-9_.,/:-])\d+(?:\.\d+)?(?![A-Za-z_]|[.,]?\d)")  # fmt: skip
 _BOUND = re.compile(
     r"(?:more than|over|at least|less than|under|at most|up to|fewer than|below|above|exceed\w*|around|about|"
-    r"超过|超過|多于|多於|少于|少於|至少|不到|最多|以上|大于|大於|小于|小於|约|約|近)\s*\S{0,2}$"
+    r"超过|超過|多于|多於|少于|少於|至少|不到|最多|以上|大于|大於|小于|小於|约|約|近)\s*\S{0,2}$",
+    re.IGNORECASE,
 )  # fmt: skip
 _WORDS = re.compile(rf"\b(?:{'|'.join(NUMBER_WORDS)})\b(?! of (?:the|which|them))", re.IGNORECASE)
 _ORDINALS = re.compile(rf"\b(?:{'|'.join(ORDINALS[1:])})\b(?! (?:World|war|half|hand))", re.IGNORECASE)

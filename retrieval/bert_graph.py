@@ -32,6 +32,7 @@ def bert_graph(
 
     With the weights of a ``head`` it gives ``probabilities`` ``[batch, classes]`` instead: of the first token's
     vector, the mean and the greatest of all tokens' vectors, side by side, ``dense`` and tanh, then ``out``.
+    It takes ``token_type_ids`` too, then: the head's ``mark`` is added to the vectors of tokens that have 1 there.
 
     ``tensor`` gives the weights by their names in transformers' BertModel. Segments are all 0. The table
     of words is kept in int8 with a scale for each row. With ``integers`` every linear layer is multiplied
@@ -41,7 +42,7 @@ def bert_graph(
     import onnx
 
     graph = _Graph(integers)
-    hidden = _embeddings(graph, tensor, shape)
+    hidden = _embeddings(graph, tensor, shape, None if head is None else head["mark"])
     bias = _attention_bias(graph)
     for layer in range(shape.layers):
         prefix = f"encoder.layer.{layer}."
@@ -52,10 +53,12 @@ def bert_graph(
         hidden = _residual(graph, part, "output", inner, hidden, shape)
     if head is None:
         graph.node("Identity", [hidden], output="last_hidden_state")
-        model = graph.model("last_hidden_state", ["batch", "length", len(tensor("embeddings.LayerNorm.bias"))])
+        shaped: list[str | int] = ["batch", "length", len(tensor("embeddings.LayerNorm.bias"))]
+        model = graph.model(("input_ids", "attention_mask"), "last_hidden_state", shaped)
     else:
         _head(graph, hidden, head)
-        model = graph.model("probabilities", ["batch", len(head["out.bias"])])
+        taken = ("input_ids", "attention_mask", "token_type_ids")
+        model = graph.model(taken, "probabilities", ["batch", len(head["out.bias"])])
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
@@ -67,11 +70,14 @@ def quantised_rows(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
     return np.rint(matrix / scales[:, None]).astype(np.int8), scales
 
 
-def _embeddings(graph: _Graph, tensor: Callable[[str], Floats], shape: BertShape) -> str:
+def _embeddings(graph: _Graph, tensor: Callable[[str], Floats], shape: BertShape, mark: Floats | None) -> str:
     words, scales = quantised_rows(tensor("embeddings.word_embeddings.weight"))
     table, steps = graph.constant(words), graph.constant(scales[:, None])
     rows = graph.node("Cast", [graph.node("Gather", [table, "input_ids"])], to=1)
     word = graph.node("Mul", [rows, graph.node("Gather", [steps, "input_ids"])])
+    if mark is not None:
+        marked = graph.node("Unsqueeze", [graph.node("Cast", ["token_type_ids"], to=1), graph.numbers(2)])
+        word = graph.node("Add", [word, graph.node("Mul", [marked, graph.constant(mark)])])
     # Every token is of the first segment, whose vector goes into the positions'.
     places = tensor("embeddings.position_embeddings.weight") + tensor("embeddings.token_type_embeddings.weight")[0]
     length = graph.node("Shape", ["input_ids"], start=1, end=2)
@@ -192,12 +198,12 @@ class _Graph:
         scale = self.node("Mul", [step, self.constant(scales)])
         return self.node("Mul", [self.node("Cast", [product], to=1), scale])
 
-    def model(self, result: str, shape: Sequence[str | int]) -> Any:
+    def model(self, taken: Sequence[str], result: str, shape: Sequence[str | int]) -> Any:
         from onnx import TensorProto, helper
 
         inputs = [
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
-            for name in ("input_ids", "attention_mask")
+            for name in taken
         ]
         output = helper.make_tensor_value_info(result, TensorProto.FLOAT, list(shape))
         graph = helper.make_graph(self._nodes, "bert", inputs, [output], self._constants)

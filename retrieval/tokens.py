@@ -72,6 +72,25 @@ class Tokenizer:
         rest = room - len(first.ids)
         return [_encoded(self._tokenizer.post_process(first, each)) for each in self._cut(texts, rest)]
 
+    def encode_marked(
+        self, first: str, second: str, marks: tuple[Sequence[bool], Sequence[bool]], max_tokens: int
+    ) -> Encoded:
+        """Two texts as one input, cut as ``encode_pairs`` does; segment 1 are tokens whose last character is marked.
+
+        ``marks`` has one truth value for each character of either text.
+        """
+        room = max_tokens - self._pair
+        (left,) = self._cut([first], room // 2)
+        (right,) = self._cut([second], room - len(left.ids))
+        both = self._tokenizer.post_process(left, right)
+        # A token's span may begin with the space before it.
+        own = (
+            int(end > start and marked[end - 1])
+            for part, marked in zip((left, right), marks, strict=True)
+            for start, end in part.offsets
+        )
+        return Encoded(both.ids, [0 if special else next(own) for special in both.special_tokens_mask])
+
     def _cut(self, texts: Sequence[str], room: int) -> list[Any]:
         short = [text[: room * _LONGEST_TOKEN] for text in texts]
         encodings: list[Any] = self._tokenizer.encode_batch(short, add_special_tokens=False)

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from eval.grounding_cases import Pair
+from eval.grounding_marks import encoded
 from eval.grounding_scores import macro_recall, supported_accuracy
 from eval.train.grounding_network import GroundingNetwork, LoraShape, open_network, save_adapter
 from eval.train.mixture import choices, mixture, read_pairs, write_pairs
@@ -63,7 +64,7 @@ def train(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair]
     ``stop_at`` ends it after that step.
     """
     network.to(plan.device)
-    rows = [encoded(tokenizer, pair, plan.tokens) for pair in pairs]
+    rows = [encoded(tokenizer, pair.statement, pair.passage, plan.tokens) for pair in pairs]
     optimiser = torch.optim.AdamW(network.trained().values(), plan.rate, betas=(0.9, 0.98), weight_decay=plan.decay)
     step, best = _restored(network, optimiser, out)
     batches = _batches([len(row) for row in rows], plan, step * plan.accumulate)
@@ -100,11 +101,6 @@ def train(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair]
         _save(network, optimiser, step, best, out)
 
 
-def encoded(tokenizer: Tokenizer, pair: Pair, tokens: int) -> Encoded:
-    """The pair as the model reads it, statement first."""
-    return tokenizer.encode_pairs(pair.statement, [pair.passage], tokens)[0]
-
-
 def scores(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], plan: Plan) -> dict[str, float]:
     """For each source the mean recall of the three verdicts, and ``score``, the mean of these and of the 2-way ones."""
     labels = np.array([pair.label for pair in pairs])
@@ -121,7 +117,7 @@ def predictions(
     network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], plan: Plan
 ) -> NDArray[np.float32]:
     """Probabilities ``[len(pairs), 3]``."""
-    rows = [encoded(tokenizer, pair, plan.tokens) for pair in pairs]
+    rows = [encoded(tokenizer, pair.statement, pair.passage, plan.tokens) for pair in pairs]
     found = np.zeros((len(rows), 3), np.float32)
     network.eval()
     with torch.inference_mode():
@@ -140,9 +136,9 @@ def _learn(network: GroundingNetwork, rows: Sequence[Encoded], labels: Sequence[
 
 def _logits(network: GroundingNetwork, rows: Sequence[Encoded], plan: Plan) -> torch.Tensor:
     inputs = model_inputs(rows)
-    ids, mask = (torch.from_numpy(inputs[name]).to(plan.device) for name in ("input_ids", "attention_mask"))
+    given = {name: torch.from_numpy(each).to(plan.device) for name, each in inputs.items()}
     with torch.autocast(plan.device.partition(":")[0], torch.bfloat16, enabled=plan.half):
-        logits: torch.Tensor = network(ids, mask)
+        logits: torch.Tensor = network(**given)
     return logits.float()
 
 

@@ -31,7 +31,10 @@ class LoraShape:
 
 
 class GroundingNetwork(nn.Module):
-    """Logits ``[batch, 3]`` from the first token's vector, the mean and the greatest of all tokens' vectors."""
+    """Logits ``[batch, 3]`` from the first token's vector, the mean and the greatest of all tokens' vectors.
+
+    Tokens with a segment of 1 (``Tokenizer.encode_marked``) get the vector ``mark`` on top of their own.
+    """
 
     def __init__(self, encoder: Any, lora: LoraShape) -> None:
         """``encoder`` is a transformers BertModel; its own weights are frozen."""
@@ -41,12 +44,17 @@ class GroundingNetwork(nn.Module):
         config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=TARGETS, bias="none")
         self.lora = lora
         self.encoder = get_peft_model(encoder, config)
+        words = encoder.get_input_embeddings()
         width = int(encoder.config.hidden_size)
         self.dense = nn.Linear(3 * width, width)
         self.out = nn.Linear(width, 3)
+        # As large as a word's vector, so that it is seen from the first step on.
+        self.mark = nn.Parameter(torch.randn(width) * words.weight.std().item())
+        self._words = [words]  # not a part of this module: the encoder's
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        marked = self._words[0](input_ids) + token_type_ids[:, :, None] * self.mark
+        hidden = self.encoder(inputs_embeds=marked, attention_mask=attention_mask).last_hidden_state.float()
         mask = attention_mask[:, :, None].float()
         mean = (hidden * mask).sum(1) / mask.sum(1)
         most = (hidden + (mask - 1.0) * 10000.0).amax(1)
@@ -55,7 +63,7 @@ class GroundingNetwork(nn.Module):
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What is trained, by its name in the adapter's file."""
-        found = {}
+        found = {f"{HEAD}.mark": self.mark}
         for name, parameter in self.encoder.named_parameters():
             for part in (LORA_A, LORA_B):
                 if f".{part}." in name:
