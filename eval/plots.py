@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from eval.targets import STAGES
+from eval.chart_rows import Bar, Choice, Dot, in_order
 from retrieval.errors import Unavailable
 
 Chart = Any
@@ -29,37 +29,6 @@ INK = "currentColor"
 """In an SVG inside a page: the colour of the text around it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One value of one series under one category."""
-
-    series: str
-    category: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Dot:
-    """One value of one series at one place: a number, or a moment as ISO 8601."""
-
-    series: str
-    x: float | str
-    y: float
-    label: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One configuration of the frontier. ``best`` are those that no other beats in both quality and latency."""
-
-    label: str
-    quality: float
-    latency_ms: float
-    cost: float | None = None
-    """Seconds of processor, bytes, money: whatever the caller names; it sets the size of the point."""
-    best: bool = False
-
-
 def quality_by_stage(bars: Sequence[Bar], metric: str) -> Chart:
     """Series are runs, categories are stages; from recall at the top to what the user sees."""
     order = in_order({bar.category for bar in bars})
@@ -75,7 +44,7 @@ def quality_over_time(dots: Sequence[Dot], metric: str) -> Chart:
         color=_coloured("series", "set"),
         tooltip=[_tip("label", "run"), _tip("series", "set"), _tip("x", "made"), _tip("y", metric, ".3f")],
     )
-    return base.mark_line(strokeWidth=2) + base.mark_point(filled=True, size=60)
+    return _layers(base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=60))
 
 
 def latency_distribution(samples: Mapping[str, Sequence[float]]) -> Chart:
@@ -141,10 +110,13 @@ def frontier(choices: Sequence[Choice], quality: str, latency: str = "p95 (ms)",
     ranked = [asdict(choice) | {"kind": "best" if choice.best else "beaten"} for choice in choices]
     kinds = alt.Scale(domain=["best", "beaten"], range=[BETTER, NEUTRAL])
     size = alt.Size(
-        "cost:Q", title=cost, scale=alt.Scale(range=[60, 400]), legend=alt.Legend(orient="bottom", tickCount=3)
+        "cost:Q",
+        title=cost,
+        scale=alt.Scale(range=[60, 400]),
+        legend=alt.Legend(orient="bottom", tickCount=3, symbolFillColor=NEUTRAL, symbolStrokeColor=NEUTRAL),
     )
     base = _base(ranked, "Quality against latency of each configuration").encode(
-        x=alt.X("latency_ms:Q", title=latency, scale=alt.Scale(type="log"), axis=_log_axis()),
+        x=alt.X("latency_ms:Q", title=latency, scale=alt.Scale(type="log", nice=False, padding=24), axis=_log_axis()),
         y=alt.Y("quality:Q", title=quality, scale=alt.Scale(zero=False)),
     )
     points = base.mark_point(filled=True, opacity=0.9).encode(
@@ -157,7 +129,7 @@ def frontier(choices: Sequence[Choice], quality: str, latency: str = "p95 (ms)",
         ],
     )  # fmt: skip
     best = base.transform_filter("datum.best").mark_line(color=BETTER, strokeDash=[4, 3])
-    return best.encode(order="latency_ms:Q") + points
+    return _layers(best.encode(order="latency_ms:Q"), points)
 
 
 def clicks_at_rank(bars: Sequence[Bar]) -> Chart:
@@ -187,11 +159,11 @@ def load_curve(dots: Sequence[Dot], bound_ms: float | None = None) -> Chart:
         color=_coloured("series", None),
         tooltip=[_tip("series", "percentile"), _tip("x", "a second", ".1f"), _tip("y", "ms", ".1f")],
     )
-    drawn = lines.mark_line(strokeWidth=2) + lines.mark_point(filled=True, size=60)
-    if bound_ms is None:
-        return drawn
-    bound = _base([{"bound": bound_ms}], "Bound").mark_rule(color=WORSE, strokeDash=[6, 4]).encode(y="bound:Q")
-    return drawn + bound
+    drawn = [lines.mark_line(strokeWidth=2), lines.mark_point(filled=True, size=60)]
+    if bound_ms is not None:
+        bound = _base([{"bound": bound_ms}], "Bound").mark_rule(color=WORSE, strokeDash=[6, 4])
+        drawn.append(bound.encode(y="bound:Q"))
+    return _layers(*drawn)
 
 
 def svg(chart: Chart) -> str:
@@ -205,15 +177,10 @@ def svg(chart: Chart) -> str:
     lines = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.15}
     inked = chart.configure(
         background="transparent", font="Helvetica, Arial, sans-serif", axis=words | lines,
-        legend=words | {"labelLimit": 260, "symbolBaseFillColor": NEUTRAL, "offset": 8}, view={"stroke": None},
+        legend=words | {"offset": 8}, view={"stroke": None},
     )  # fmt: skip
     drawn: str = vl_convert.vegalite_to_svg(inked.to_dict())
     return re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", drawn)  # names that HTML does without
-
-
-def in_order(stages: set[str]) -> list[str]:
-    """Stages in the order of the funnel, others behind them by name."""
-    return sorted(stages, key=lambda stage: (STAGES.index(stage) if stage in STAGES else len(STAGES), stage))
 
 
 _ABOVE = {"titleAngle": 0, "titleAlign": "right", "titleAnchor": "start", "titleX": -4, "titleY": -6}
@@ -234,6 +201,11 @@ def _base(rows: Sequence[Any], description: str) -> Chart:
     alt = _altair()
     values = [row if isinstance(row, dict) else asdict(row) for row in rows]
     return alt.Chart(alt.Data(values=values), description=description, width=WIDTH, height=HEIGHT)
+
+
+def _layers(*charts: Chart) -> Chart:
+    """Charts on each other; the size is said of the whole, where a page that stretches it looks."""
+    return _altair().layer(*charts).properties(width=WIDTH, height=HEIGHT)
 
 
 def _grouped(
@@ -276,7 +248,9 @@ def _columns(bars: Sequence[Bar], order: Sequence[str], category: str, value: st
 def _coloured(name: str, title: str | None, order: Sequence[str] = ()) -> Any:
     alt = _altair()
     scale = alt.Scale(range=list(COLOURS), domain=list(order) if order else alt.Undefined)
-    return alt.Color(f"{name}:N", title=title, scale=scale, legend=alt.Legend(orient="bottom", columns=3))
+    return alt.Color(
+        f"{name}:N", title=title, scale=scale, legend=alt.Legend(orient="bottom", columns=2, labelLimit=260)
+    )
 
 
 def _tip(name: str, title: str, how: str = "") -> Any:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eval.plots import in_order
+from eval.chart_rows import in_order
 from eval.run_views import LoadedRun, outcome_of
 from eval.runs import Failure, Judgement
 from eval.targets import FINAL, Answered, Ranking, Shown
@@ -24,9 +24,9 @@ class PassageRow:
 
     @property
     def moved(self) -> str:
-        """Against the other run: ``new``, ``=``, or by how many ranks up (▲) or down (▼)."""
+        """Against the other run: ``only here``, ``=``, or by how many ranks up (▲) or down (▼)."""
         if self.other_rank is None:
-            return "new"
+            return "only here"
         by = self.other_rank - self.rank
         return "=" if by == 0 else f"{'▲' if by > 0 else '▼'}{abs(by)}"
 

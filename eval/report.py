@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from eval.chart_rows import Bar
 from eval.compare import compare
 from eval.comparison import Comparison
 from eval.evaluate import ANSWER
 from eval.html import Markup, element, joined, page, table
 from eval.plots import (
-    Bar,
     difference_by_query,
     failures_by_kind,
     latency_by_stage,

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eval.chart_rows import Choice, Dot
 from eval.evaluate import ANSWER
-from eval.plots import Choice, Dot
 from eval.runs import MANIFEST, METRICS, TIMINGS, Manifest, RunFolder
 from eval.targets import FINAL
 from retrieval.errors import RiddleError
@@ -34,6 +34,8 @@ class Overview:
     answers: Mapping[str, float] = field(default_factory=dict)
     p50_ms: float | None = None
     p95_ms: float | None = None
+    cost: float | None = None
+    """Seconds of searching and answering by question asked."""
     failures: int = 0
     finished: bool = False
     commit: str = ""
@@ -66,6 +68,7 @@ def overview(folder: RunFolder, name: str = "") -> Overview:
         metrics.get(ANSWER, {}),
         whole.get("p50"),
         whole.get("p95"),
+        seconds_a_question(manifest),
         sum(manifest.failures.values()),
         manifest.finished,
         manifest.commit,
@@ -112,12 +115,12 @@ def quality_dots(rows: Iterable[Overview]) -> list[Dot]:
     return [Dot(row.dataset, row.created, row.value, row.name) for row in rows if row.value is not None]
 
 
-def choices(rows: Iterable[Overview], costs: Mapping[str, float] | None = None) -> list[Choice]:
-    """Runs as configurations of one frontier; ``costs`` by name. Those that no other beats in both are ``best``."""
-    timed = [(row.name, row.value, row.p95_ms) for row in rows if row.value is not None and row.p95_ms is not None]
+def choices(rows: Iterable[Overview]) -> list[Choice]:
+    """Runs as configurations of one frontier; those that no other beats in quality and latency are ``best``."""
+    timed = [(row, row.value, row.p95_ms) for row in rows if row.value is not None and row.p95_ms is not None]
     return [
-        Choice(name, value, ms, (costs or {}).get(name), not any(_beats((v, m), (value, ms)) for _, v, m in timed))
-        for name, value, ms in timed
+        Choice(row.name, value, ms, row.cost, not any(_beats((v, m), (value, ms)) for _, v, m in timed))
+        for row, value, ms in timed
     ]
 
 

@@ -80,7 +80,7 @@ def answer_table(runs: Sequence[LoadedRun]) -> Table:
 
 
 def judged_table(run: LoadedRun) -> Table:
-    """Judgements by metric and judge. Failed ones take no part in the mean: they are counted, with what they could do."""
+    """Judgements by metric and judge. Failed ones are counted beside the mean, with what they could do to it."""
     fit = {row.judge: row.said for row in judge_rows(run.judges)}
     rows = [
         (

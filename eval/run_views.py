@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.chart_rows import Bar, in_order
 from eval.datasets import Qrels, Question
 from eval.evaluate import ANSWER
-from eval.plots import Bar, in_order
 from eval.runs import (
     BY_QUERY,
     JUDGES,

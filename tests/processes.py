@@ -53,6 +53,10 @@ class Program:
         """Its exit code, for programs that end by themselves."""
         return self._process.wait(patience_s)
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, and to it alone."""
+        self._process.send_signal(number)
+
     def stop(self, patience_s: float = 30.0) -> int:
         """Ask it to end, as a supervisor does; what has not gone by then is killed. Returns its exit code."""
         if self.running:

@@ -58,6 +58,13 @@ HEAVY: dict[str, set[str]] = {
     "ir_datasets": {"eval/dataset_formats/catalogue.py"},
     "altair": {"eval/plots.py"},
     "vl_convert": {"eval/plots.py"},
+    "streamlit": {
+        f"eval/dashboard/{name}.py"
+        for name in (
+            "app", "source", "parts", "runs_page", "quality_page", "questions_page", "answers_page", "latency_page",
+            "failures_page", "frontier_page", "usage_page", "live_page",
+        )
+    },
 }
 """Heavy libraries and the modules that wrap them; a new wrapper is named here."""
 

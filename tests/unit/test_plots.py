@@ -6,11 +6,9 @@ import re
 
 import pytest
 
+from eval.chart_rows import Bar, Choice, Dot
 from eval.plots import (
     MOST_BARS,
-    Bar,
-    Choice,
-    Dot,
     by_day,
     clicks_at_rank,
     difference_by_query,

@@ -1,0 +1,1 @@
+"""The pages of `riddle dashboard`; Streamlit is imported here and nowhere else."""
