@@ -128,7 +128,7 @@ def _head(graph: _Graph, hidden: str, head: Mapping[str, Floats]) -> None:
     """In float32 throughout: it is small, and its rounding would go straight into the probabilities."""
     mask = graph.node("Unsqueeze", [graph.node("Cast", ["attention_mask"], to=1), graph.numbers(2)])
     places = graph.numbers(1)
-    first = graph.node("Gather", [hidden, graph.constant(np.array(0, np.int64))], axis=1)
+    first = graph.node("Squeeze", [graph.node("Gather", [hidden, graph.numbers(0)], axis=1), places])
     total = graph.node("ReduceSum", [graph.node("Mul", [hidden, mask]), places], keepdims=0)
     mean = graph.node("Div", [total, graph.node("ReduceSum", [mask, places], keepdims=0)])
     missing = graph.node("Mul", [graph.node("Sub", [graph.scalar(1.0), mask]), graph.scalar(_MASKED)])
@@ -201,10 +201,7 @@ class _Graph:
     def model(self, taken: Sequence[str], result: str, shape: Sequence[str | int]) -> Any:
         from onnx import TensorProto, helper
 
-        inputs = [
-            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
-            for name in taken
-        ]
+        inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"]) for name in taken]
         output = helper.make_tensor_value_info(result, TensorProto.FLOAT, list(shape))
         graph = helper.make_graph(self._nodes, "bert", inputs, [output], self._constants)
         return helper.make_model(

@@ -70,6 +70,8 @@ HEAVY: dict[str, set[str]] = {
 
 MAX_LINES, MAX_FUNCTION_LINES = 300, 60
 
+BINARY = {".png", ".pdf", ".docx", ".gz", ".parquet", ".ico", ".npz", ".safetensors"}
+
 
 def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
@@ -100,7 +102,7 @@ def _texts() -> Iterator[tuple[str, str]]:
     )  # fmt: skip
     for name in listed.stdout.splitlines():
         path = ROOT / name
-        if path.is_file() and path.suffix not in {".png", ".pdf", ".docx", ".gz", ".parquet", ".ico", ".npz"}:
+        if path.is_file() and path.suffix not in BINARY:
             yield name, path.read_text(encoding="utf-8", errors="replace")
 
 
