@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -91,6 +91,8 @@ class _Asking(InstructorBaseRagasLLM):  # type: ignore[misc]
 
     def __init__(self, judge: Asked) -> None:
         self._judge = judge
+        self.verdicts: int | None = None
+        """How many verdicts the next reply has to hold; any number when None."""
         self.failure: JudgementFailed | None = None
 
     def generate(self, prompt: str, response_model: type[BaseModel]) -> BaseModel:
@@ -99,7 +101,7 @@ class _Asking(InstructorBaseRagasLLM):  # type: ignore[misc]
     async def agenerate(self, prompt: str, response_model: type[BaseModel]) -> BaseModel:
         try:
             answered: BaseModel = await self._judge.ask(
-                prompt, _schema(response_model), lambda value: _read(response_model, value)
+                prompt, _schema(response_model, self.verdicts), lambda value: _read(response_model, value)
             )
         except JudgementFailed as failure:
             self.failure = self.failure or failure
@@ -122,7 +124,7 @@ class _Embedding(BaseRagasEmbedding):  # type: ignore[misc]
 
 class _Faithfulness(collections.Faithfulness):  # type: ignore[misc]
     async def _create_verdicts(self, statements: list[str], context: str) -> Any:
-        return _one_each(statements, await super()._create_verdicts(statements, context))
+        return await _one_each(self.llm, statements, super()._create_verdicts(statements, context))
 
 
 class _FactualCorrectness(collections.FactualCorrectness):  # type: ignore[misc]
@@ -133,10 +135,14 @@ class _FactualCorrectness(collections.FactualCorrectness):  # type: ignore[misc]
         return claims
 
     async def _verify_claims(self, claims: list[str], reference: str) -> Any:
-        return _one_each(claims, await super()._verify_claims(claims, reference))
+        return await _one_each(self.llm, claims, super()._verify_claims(claims, reference))
 
 
-def _one_each(statements: Sequence[str], verdicts: Any) -> Any:
+async def _one_each(model: _Asking, statements: Sequence[str], asked: Awaitable[Any]) -> Any:
+    """The verdicts that are waited for, once it is certain that there is one on each statement."""
+    model.verdicts = len(statements)
+    verdicts = await asked
+    model.verdicts = None
     if len(verdicts.statements) != len(statements):
         raise JudgementFailed("unparseable", f"{len(verdicts.statements)} verdicts on {len(statements)} statements")
     return verdicts
@@ -163,11 +169,14 @@ def _numbers(value: Any) -> Iterator[tuple[str, int]]:
             yield from _numbers(each)
 
 
-def _schema(shape: type[BaseModel]) -> dict[str, Any]:
-    """The shape's JSON schema, whole numbers held to their scale, so that a server can keep the judge to it."""
+def _schema(shape: type[BaseModel], verdicts: int | None) -> dict[str, Any]:
+    """The shape's JSON schema, with numbers held to their scale and as many verdicts as are due: a server that keeps
+    its model to a schema keeps a weak judge from going astray."""
     schema: dict[str, Any] = shape.model_json_schema()
     for each in (schema, *schema.get("$defs", {}).values()):
         for name, wanted in each.get("properties", {}).items():
             if wanted.get("type") == "integer":
                 wanted["enum"] = list(_SCALES.get(name, (0, 1)))
+    if verdicts is not None:
+        schema["properties"]["statements"] |= {"minItems": verdicts, "maxItems": verdicts}
     return schema

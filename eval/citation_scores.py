@@ -15,9 +15,6 @@ from retrieval.sentences import sentences
 Check = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
 """``(statement, passage)`` pairs to probabilities ``[n, 3]``: supported, contradicted, absent (``Grounder.check``)."""
 
-SUPPORTED = 0.5
-"""The least probability at which a passage counts as supporting a statement."""
-
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -77,10 +74,10 @@ def citation_scores(found: Answered, check: Check) -> CitationScores | None:
     for each in statements:
         for passage in (*passages, *_readings(each.cited)):
             pairs.setdefault((each.text, passage), len(pairs))
-    probabilities = check(list(pairs))[:, 0] if pairs else np.empty(0, np.float32)
+    verdicts = supported(check(list(pairs))) if pairs else np.empty(0, np.bool_)
 
     def supports(statement: str, passage: str) -> bool:
-        return bool(probabilities[pairs[statement, passage]] >= SUPPORTED)
+        return bool(verdicts[pairs[statement, passage]])
 
     carried = [bool(each.cited) and supports(each.text, _joined(each.cited)) for each in statements]
     of_use = sum(_of_use(each, supports) for each, whole in zip(statements, carried, strict=True) if whole)
@@ -91,6 +88,11 @@ def citation_scores(found: Answered, check: Check) -> CitationScores | None:
         precision=of_use / citations if citations else 0.0,
         groundedness=sum(grounded) / len(statements),
     )
+
+
+def supported(probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether support is the likeliest of the three, by pair."""
+    return probabilities.argmax(1) == 0
 
 
 def _of_use(statement: Statement, supports: Callable[[str, str], bool]) -> int:

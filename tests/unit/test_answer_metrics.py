@@ -85,6 +85,7 @@ async def test_a_request_holds_the_judge_to_the_shape_and_carries_the_sampling(
     assert script.headers[0]["authorization"] == "Bearer secret"
     schema = asked["response_format"]["json_schema"]["schema"]
     assert schema["$defs"]["StatementFaithfulnessAnswer"]["properties"]["verdict"]["enum"] == [0, 1]
+    assert (schema["properties"]["statements"]["minItems"], schema["properties"]["statements"]["maxItems"]) == (1, 1)
     async with Judge(JudgeSettings(settings.url, "gpt-5-mini", form="json")) as judge:
         await RagasMetrics(judge).supported("a", "a")
     assert script.asked[1]["response_format"] == {"type": "json_object"}

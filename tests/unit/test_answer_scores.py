@@ -33,7 +33,9 @@ def shown(name: str, text: str) -> Shown:
 
 def check(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
     """Supported when every word of the statement is in the passage."""
-    rows = [[1.0, 0.0, 0.0] if set(s.lower().strip(".").split()) <= set(p.split()) else [0.0, 0.0, 1.0] for s, p in pairs]
+    rows = [
+        [1.0, 0.0, 0.0] if set(s.lower().strip(".").split()) <= set(p.split()) else [0.0, 0.0, 1.0] for s, p in pairs
+    ]
     return np.array(rows, np.float32).reshape(-1, 3)
 
 
