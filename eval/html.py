@@ -10,8 +10,8 @@ from eval.question_views import pieces_of
 from eval.run_tables import Table, Value
 from eval.targets import Answered
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""No script, no image, no request: a page of hostile documents does nothing but show them."""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+"""No script and no request: a page of hostile documents does nothing but show them."""
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 

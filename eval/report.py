@@ -10,11 +10,13 @@ from eval.compare import compare
 from eval.comparison import Comparison
 from eval.evaluate import ANSWER
 from eval.html import Markup, element, joined, page, table
+from eval.load_view import load_dots, load_in, load_table, load_words
 from eval.plots import (
     difference_by_query,
     failures_by_kind,
     latency_by_stage,
     latency_distribution,
+    load_curve,
     quality_by_stage,
     svg,
 )
@@ -79,6 +81,7 @@ def report(runs: Sequence[LoadedRun]) -> str:
         *((f"against-{place}", f"Against {each.before.name}", list(_changes(each, run)))
           for place, each in enumerate(compared, 1)),
         ("latency", "Latency", list(_latency(runs))),
+        ("load", "Load", list(_load(run))),
         ("answers", "Answers", list(_answers(runs))),
         ("worst", "Worst questions", list(_worst(run))),
         ("failures", "Failures", list(_failures(runs))),
@@ -190,6 +193,17 @@ def _latency(runs: Sequence[LoadedRun]) -> Iterator[Markup]:
         if len(runs) > 1:
             yield element("h3", run.name)
         yield table(timing_table(run))
+
+
+def _load(run: LoadedRun) -> Iterator[Markup]:
+    found = load_in(run.load)
+    if found is None:
+        return
+    yield element("p", load_words(found))
+    yield from (element("p", each, class_="note") for each in found.notes)
+    bound = found.bound.ms if found.bound else None
+    yield _plots(("Latency by the rate of requests", load_curve(load_dots(found), bound)))
+    yield table(load_table(found))
 
 
 def _answers(runs: Sequence[LoadedRun]) -> Iterator[Markup]:

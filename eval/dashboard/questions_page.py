@@ -51,7 +51,8 @@ def _choose_question(run: LoadedRun, other: LoadedRun | None, place: st.delta_ge
     stage, metric = headline(run.metrics)
     orders = {SET: list(run.questions), WORST: worst_questions(run, stage, metric, len(run.questions))}
     if other is not None:
-        orders = {CHANGED: moved_most(difference_of(other, run, stage, metric), len(run.questions)), **orders}
+        moved = moved_most(difference_of(other, run, stage, metric), len(run.questions))
+        orders = {CHANGED: [*moved, *(each for each in run.questions if each not in set(moved))], **orders}
     usable = [name for name, ids in orders.items() if ids]
     if not usable:
         return None
