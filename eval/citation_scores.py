@@ -92,7 +92,8 @@ def citation_scores(found: Answered, check: Check) -> CitationScores | None:
 
 def supported(probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether support is the likeliest of the three, by pair."""
-    return probabilities.argmax(1) == 0
+    verdicts: NDArray[np.bool_] = probabilities.argmax(1) == 0
+    return verdicts
 
 
 def _of_use(statement: Statement, supports: Callable[[str, str], bool]) -> int:

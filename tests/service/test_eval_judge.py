@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from eval.runs import JUDGES, Judgement, RunFolder
 from eval.runs import METRICS as METRICS_FILE
 from services.cli import run
 from services.judging import GROUNDING_MODEL
+from services.settings import environment
 from tests.judge_server import JudgeScript, judge_app
 from tests.live import LiveServer, Stage, free_port, served
-from tests.requires import need
+from tests.requires import ROOT, need
 from tests.runs import Made, write_run
 from tests.service.vllm_server import PATIENCE_S, shared_vllm
 
@@ -113,6 +116,24 @@ def test_without_a_judge_what_needs_none_is_computed(riddle: Riddle, folder: Run
     assert found["judges"] == {}
     assert {"f1", "exact_match", "gold_contained", "evidence_shown", "statements_cited"} <= set(found["metrics"])
     assert "f1 " in riddle("judge", folder.path)
+
+
+def test_judging_leaves_nothing_outside_the_run(folder: RunFolder, url: str, tmp_path: Path) -> None:
+    """RAGAS' own client leaves an identifier below the user's home with its first reply."""
+    user = tmp_path / "user"
+    user.mkdir()
+    surroundings = {name: value for name, value in environment().items() if not name.startswith("XDG_")}
+    command = [sys.executable, "-m", "services.cli", "eval", "judge", str(folder.path), "--judge-url", url]
+    subprocess.run(
+        [*command, "--metrics", ASKED],
+        cwd=ROOT,
+        env=surroundings | {"HOME": str(user)},
+        check=True,
+        capture_output=True,
+    )
+    assert list(folder.judgements())
+    assert list(user.rglob("*")) == []
+    assert not [path for path in tmp_path.iterdir() if path not in (user, folder.path)]
 
 
 def test_wrong_use_is_told_on_one_line(riddle: Riddle, folder: RunFolder, script: JudgeScript, url: str) -> None:
