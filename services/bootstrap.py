@@ -194,7 +194,7 @@ def answerer_of(settings: Settings, life: Life) -> tuple[Answerer, Ready]:
     models: list[ChatModel] = []
     state: Callable[[], str] = lambda: "ok"  # noqa: E731
     if settings.generation.url:
-        models.append(_chat_server(settings, life))
+        models.append(chat_server(settings, life))
     elif settings.models.generator:
         try:
             embedded = EmbeddedModel(find_model(settings.models.generator, settings.home))
@@ -211,7 +211,8 @@ def answerer_of(settings: Settings, life: Life) -> tuple[Answerer, Ready]:
     return Answerer(models, settings.answer), ready
 
 
-def _chat_server(settings: Settings, life: Life) -> ChatServer:
+def chat_server(settings: Settings, life: Life) -> ChatServer:
+    """The server that the settings name; its connections are closed when ``life`` ends."""
     chosen = settings.generation
     client = httpx.AsyncClient(
         base_url=chosen.url.rstrip("/") + "/",
