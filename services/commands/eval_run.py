@@ -11,6 +11,7 @@ import typer
 
 from services.commands.common import Config, Debug, Home, Json, load_all, note, print_json, say
 from services.commands.eval import eval_of
+from services.commands.search import ApiKey
 
 if TYPE_CHECKING:
     from eval.datasets import Dataset
@@ -22,51 +23,52 @@ if TYPE_CHECKING:
 ELASTIC = "elasticsearch:"
 
 
+DatasetName = Annotated[
+    str,
+    typer.Option("--dataset", help="A folder or file of questions (BEIR, TREC, SQuAD, JSONL), or ir-datasets:NAME."),
+]
+Split = Annotated[str | None, typer.Option(help="Which judgements: test, dev, train.", show_default=False)]
+Limit = Annotated[int | None, typer.Option(min=1, help="Ask so many questions only.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, help="Draws the questions of --limit; 0 takes the first.")]
+Out = Annotated[Path, typer.Option(help="The run folder; a run that was killed goes on in it.", metavar="RUN")]
+Target = Annotated[
+    str, typer.Option(help="What to measure: a server's address, or elasticsearch:URL/INDEX; else the home folder.")
+]
+Collection = Annotated[
+    str, typer.Option("--collection", "-c", help="A collection that exists; else the set's documents are indexed.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as rank.depth=50.", show_default=False),
+]
+Answers = Annotated[bool, typer.Option("--answers", help="Ask for answers too, and score them.")]
+K = Annotated[int, typer.Option("-k", min=1, help="Passages asked for; 200 tells all stages apart.")]
+Metrics = Annotated[
+    str, typer.Option(help="Of ir_measures, by commas; the usual ones when left out.", show_default=False)
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Questions asked at once; with 1, times are of a quiet service.")]
+Load = Annotated[bool, typer.Option("--load", help="Put the set's documents into Elasticsearch's index first.")]
+
+
 def register(app: typer.Typer) -> None:
     eval_of(app).command("run")(run)
 
 
 def run(
-    dataset: Annotated[
-        str, typer.Option(help="A folder or file of questions (BEIR, TREC, SQuAD, JSONL), or ir-datasets:NAME.")
-    ],
-    out: Annotated[Path, typer.Option(help="The run folder; a run that was killed goes on in it.", metavar="RUN")],
-    split: Annotated[str | None, typer.Option(help="Which judgements: test, dev, train.", show_default=False)] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Ask the first so many questions only.", show_default=False)
-    ] = None,
-    target: Annotated[
-        str,
-        typer.Option(help="What to measure: a server's address, or elasticsearch:URL/INDEX; else the home folder."),
-    ] = "",
-    collection: Annotated[
-        str, typer.Option("--collection", "-c", help="A collection that exists; else the set's documents are indexed.")
-    ] = "",
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A setting for this run, such as rank.depth=50.", show_default=False
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the questions of --limit; 0 takes the first.")] = 0,
-    answers: Annotated[bool, typer.Option("--answers", help="Ask for answers too, and score them.")] = False,
-    k: Annotated[int, typer.Option("-k", min=1, help="Passages asked for; 200 tells all stages apart.")] = 200,
-    metrics: Annotated[
-        str, typer.Option(help="Of ir_measures, by commas; the usual ones when left out.", show_default=False)
-    ] = "",
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Questions asked at once; with 1, times are of a quiet service.")
-    ] = 1,
-    key: Annotated[
-        str,
-        typer.Option(
-            "--key",
-            envvar="RIDDLE_KEY",
-            show_envvar=False,
-            show_default=False,
-            help="API key to ask with (RIDDLE_KEY).",
-        ),
-    ] = "",
+    dataset: DatasetName,
+    out: Out,
+    split: Split = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    target: Target = "",
+    collection: Collection = "",
+    sets: Sets = None,
+    answers: Answers = False,
+    k: K = 200,
+    metrics: Metrics = "",
+    jobs: Jobs = 1,
+    load: Load = False,
+    key: ApiKey = "",
     home: Home = None,
     config: Config = None,
     json: Json = False,
@@ -98,7 +100,9 @@ def run(
         "seed": seed,
         "set": sorted(sets or []),
     }
-    with _target(target, collection, questions, loaded, settings, seconds, write=answers, key=key) as measured:
+    with _target(
+        target, collection, questions, loaded, settings, seconds, write=answers, load=load, key=key
+    ) as measured:
         from services.evaluation import new_manifest
 
         manifest = new_manifest(out, questions, fingerprint(questions), measured.describe(), settings, asked)
@@ -125,15 +129,15 @@ def _carry_out(
     from retrieval.errors import InvalidRequest
     from services.progress import Counted
 
+    if answers and not isinstance(target, AnswerTarget):
+        raise InvalidRequest("--answers: this target finds documents and does not answer")
     began = begin(folder, manifest, questions)
     watch = Stopwatch({**began.seconds, **({} if began.finished else seconds)})
     failures = {}
     with Counted() as say_:
         failures["search"] = watch("search", lambda: search_all(folder, target, settings, say_))
         score(folder, settings)
-        if answers:
-            if not isinstance(target, AnswerTarget):
-                raise InvalidRequest("--answers: this target finds documents and does not answer")
+        if answers and isinstance(target, AnswerTarget):
             failures["answer"] = watch("answer", lambda: answer_all(folder, target, settings, say_))
             score_answers(folder)
     return finish(folder, replace(began, seconds=watch.seconds), failures, settings)
@@ -149,6 +153,7 @@ def _target(
     seconds: dict[str, float],
     *,
     write: bool,
+    load: bool,
     key: str,
 ) -> Iterator[SearchTarget]:
     from services.targets.riddle import Asking, local_target, remote_target
@@ -158,7 +163,9 @@ def _target(
     if named.startswith(ELASTIC):
         from services.targets.elastic import open_elastic
 
-        with open_elastic(named, key) as target:
+        with open_elastic(named, key, settings) as target:
+            if load:
+                note(f"{target.load(questions.documents()):,} documents loaded into {named}")
             yield target
     elif named:
         asking = Asking(collection or settings.default_collection, depth, passages)

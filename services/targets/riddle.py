@@ -146,7 +146,7 @@ class Loop:
                 async with manager as value:
                     held.set_result(value)
                     await leave.wait()
-            except BaseException as error:
+            except BaseException as error:  # whoever entered is told, whatever it is
                 if held.done():
                     raise
                 held.set_exception(error)
