@@ -17,29 +17,32 @@ LONGEST_S = 5.0
 
 
 class WatchedService:
-    """The seam of ``eval.live_view.Live`` over HTTP. ``client`` has the service's address as its base."""
+    """The seam of ``eval.live_view.Live`` over HTTP. ``client`` opens one with the service's address as its base."""
 
-    def __init__(self, client: httpx.Client, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._clock = client, clock
+    def __init__(
+        self, url: str, client: Callable[[], httpx.Client], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._url, self._client, self._clock = url, client, clock
 
     @property
     def url(self) -> str:
-        return str(self._client.base_url)
+        return self._url
 
     def look(self) -> Sighting:
         import httpx
 
         try:
-            ready = self._client.get("/readyz", timeout=LONGEST_S)
-            told = self._client.get("/metrics", timeout=LONGEST_S)
+            with self._client() as client:
+                ready = client.get("/readyz", timeout=LONGEST_S)
+                told = client.get("/metrics", timeout=LONGEST_S)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Sighting(self._clock(), False, f"{self.url} is not reached: {error}")
         if told.status_code != 200:
-            return Sighting(self._clock(), False, f"{self.url}metrics answered {told.status_code}")
+            return Sighting(self._clock(), False, f"{self.url}/metrics answered {told.status_code}")
         try:
             samples = samples_in(told.text)
         except ValueError as error:
-            return Sighting(self._clock(), False, f"{self.url}metrics holds no metrics of Prometheus: {error}")
+            return Sighting(self._clock(), False, f"{self.url}/metrics holds no metrics of Prometheus: {error}")
         return Sighting(self._clock(), ready.status_code == 200, _detail(ready), samples)
 
 

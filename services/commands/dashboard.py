@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -68,10 +69,7 @@ def dashboard(
 
     Example: riddle dashboard --runs runs --home .riddle --url http://127.0.0.1:8080
     """
-    import importlib.util
-
-    if any(importlib.util.find_spec(name) is None for name in ("streamlit", "altair")):
-        raise Unavailable("the dashboard needs Streamlit and altair: pip install 'riddle-search[dashboard]'")
+    check_installed()
     from services.server import listen
 
     settings = load_settings(home, config)
@@ -79,14 +77,20 @@ def dashboard(
     arguments = ["--runs", str(runs.resolve()), "--home", str(settings.home.resolve()), "--url", url]
     address = f"http://{HOST}:{port}"
     with _running(port, arguments) as child:
-        _wait_until_it_answers(child, address)
-        say(f"riddle dashboard is ready: {address}")
-        if not no_browser:
-            _open(address)
+        if _answers(child, address):
+            say(f"riddle dashboard is ready: {address}")
+            if not no_browser:
+                _open(address)
         code = child.wait()
     if code not in (0, -signal.SIGTERM, -signal.SIGINT):
         raise Unavailable(f"the dashboard ended by itself with exit code {code}; what it said stands above")
     say("riddle dashboard has stopped")
+
+
+def check_installed(find: Callable[[str], object | None] = find_spec) -> None:
+    """Raises Unavailable without the libraries of the extra."""
+    if any(find(name) is None for name in ("streamlit", "altair")):
+        raise Unavailable("the dashboard needs Streamlit and altair: pip install 'riddle-search[dashboard]'")
 
 
 def command_for(port: int, arguments: Sequence[str]) -> list[str]:
@@ -130,20 +134,18 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.wait()
 
 
-def _wait_until_it_answers(child: subprocess.Popen[bytes], address: str) -> None:
-    """Raises Unavailable when it ends before."""
+def _answers(child: subprocess.Popen[bytes], address: str) -> bool:
+    """Wait until it answers; False when it ended before. Raises Unavailable when it does neither."""
     import httpx
 
     ends = time.monotonic() + START_S
     with httpx.Client(trust_env=False, timeout=5) as client:
         while time.monotonic() < ends:
             if child.poll() is not None:
-                raise Unavailable(
-                    f"the dashboard did not start (exit code {child.returncode}); what it said stands above"
-                )
+                return False
             with contextlib.suppress(httpx.TransportError):
                 if client.get(f"{address}/_stcore/health").status_code == 200:
-                    return
+                    return True
             time.sleep(0.1)
     raise Unavailable(f"the dashboard does not answer on {address} after {START_S:.0f} s")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from eval.dashboard.app import show
 from eval.dashboard.source import Source
+from services.live_metrics import WatchedService
 
 
 def source_of(arguments: Sequence[str]) -> Source:
@@ -18,14 +19,13 @@ def source_of(arguments: Sequence[str]) -> Source:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--url", default="")
     chosen = parser.parse_args(arguments)
-    live = None
-    if chosen.url:
-        import httpx
+    return Source(chosen.runs, chosen.home, _watched(chosen.url.rstrip("/")) if chosen.url else None)
 
-        from services.live_metrics import WatchedService
 
-        live = WatchedService(httpx.Client(base_url=chosen.url, trust_env=False))
-    return Source(chosen.runs, chosen.home, live)
+def _watched(url: str) -> WatchedService:
+    import httpx
+
+    return WatchedService(url, lambda: httpx.Client(base_url=url, trust_env=False))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from retrieval.errors import Unavailable
 from services.cli import run as riddle
-from services.commands.dashboard import FLAGS, command_for
+from services.commands.dashboard import FLAGS, check_installed, command_for
 from services.settings import environment
 from tests.live import free_port
 from tests.processes import Program, answers, program
@@ -55,6 +56,12 @@ def test_a_port_that_is_taken_is_refused_with_what_to_do(tmp_path: Path, capsys:
         port = str(taken.getsockname()[1])
         assert riddle(["dashboard", "--runs", str(tmp_path), "--home", str(tmp_path), "--port", port]) == 1
     assert "choose another with --port" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    check_installed()
+    with pytest.raises(Unavailable, match=r"pip install 'riddle-search\[dashboard\]'"):
+        check_installed(lambda name: None)
 
 
 def test_streamlit_is_told_to_keep_to_this_machine_and_to_report_nothing() -> None:

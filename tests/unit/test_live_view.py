@@ -29,7 +29,8 @@ def measured(searches: int = 4) -> Telemetry:
 
 
 def watched(handler: httpx.MockTransport) -> WatchedService:
-    return WatchedService(httpx.Client(base_url="http://riddle.example", transport=handler), clock=lambda: 7.0)
+    url = "http://riddle.example"
+    return WatchedService(url, lambda: httpx.Client(base_url=url, transport=handler), clock=lambda: 7.0)
 
 
 def test_our_own_metrics_are_read_as_they_are_written() -> None:
