@@ -70,25 +70,26 @@ def _exact(sizes: Floats, found: Floats) -> Floats:
 
 
 def _drawn(sizes: Floats, found: Floats, draws: int) -> Floats:
-    width = sizes.shape[1]
-    random = np.random.default_rng([_SEED, width])
-    totals, counts = sizes.sum(axis=1), np.zeros(len(sizes))
-    signs = random.integers(0, 256, (draws, -(-width // 8)), np.uint8)  # a bit each, the same for every test
-    begin = 0
-    for block in _blocks(draws, max(width, len(sizes))):
-        positive = np.unpackbits(signs[begin : begin + block], axis=1, count=width).astype(np.float64)
-        begin += block
-        counts += _as_far(positive @ sizes.T, totals, found).sum(axis=0)
-    answer: Floats = (1 + counts) / (1 + draws)
-    return answer
+    """Over random signs, the same for every row. The sums of all signs of eight queries at a time are looked up."""
+    columns = -(-sizes.shape[1] // 8)
+    signs = np.random.default_rng([_SEED, sizes.shape[1]]).integers(0, 256, (columns, draws), np.uint8)
+    bits = np.arange(256) >> np.arange(8)[:, None] & 1
+    counts = []
+    for row, far in zip(sizes, found, strict=True):
+        sums = np.pad(row, (0, 8 * columns - len(row))).reshape(columns, 8) @ bits
+        positive = np.zeros(draws)
+        for eight, drawn in zip(sums, signs, strict=True):
+            positive += eight[drawn]
+        counts.append(_as_far(positive, row.sum(), far).sum())
+    return (1 + np.array(counts, np.float64)) / (1 + draws)
 
 
-def _as_far(positive: Floats, totals: Floats | float, found: Floats | float) -> NDArray[np.bool_]:
+def _as_far(positive: Floats, total: float, found: float) -> NDArray[np.bool_]:
     """Whether sums are as far out as ``found``, given the part of each that has a plus before it.
 
     Sums of the same values in another order differ by rounding, and must still count as equal.
     """
-    far: NDArray[np.bool_] = np.abs(2 * positive - totals) >= found - SAME * np.maximum(totals, 1.0)
+    far: NDArray[np.bool_] = np.abs(2 * positive - total) >= found - SAME * max(total, 1.0)
     return far
 
 

@@ -66,10 +66,11 @@ def times(
 ) -> dict[str, Floats]:
     """Milliseconds of each stage [queries]: long queries take longer, the machine drifts, and one in thirty stalls.
 
-    ``drift`` is how much its speed changes from one query to the next: with 0.004, by 7 % over 300 queries.
+    ``drift`` is how much its speed changes from one query to the next: with 0.004, by 7 % over 300 queries, and the
+    medians of two such runs differ by 6 %.
     """
     queries = len(at.length)
-    machine = random.normal(0, 0.02) + np.cumsum(random.normal(0, drift, queries))
+    machine = random.normal(0, 5 * drift) + np.cumsum(random.normal(0, drift, queries))
     found = {}
     for stage, usual in STAGES_MS.items():
         stall = np.where(random.random(queries) < 1 / 30, 1 + random.pareto(1.5, queries), 1.0)
