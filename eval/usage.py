@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 
 from eval.rewording import USUAL, Rewording, RewordingRule, folded, most_frequent, rewordings
 from eval.runs import percentiles
-from eval.usage_rows import FeedbackRow, QueryRow
-
-MACHINES = "eval"
-"""Sessions whose name begins so are measurements and nobody's searches; ``riddle eval load`` sends such."""
+from eval.usage_rows import MACHINES, FeedbackRow, QueryRow
 
 TOP = 20
 """How many failing queries and rewordings are named, unless asked otherwise."""

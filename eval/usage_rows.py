@@ -22,6 +22,9 @@ Features = Mapping[str, tuple[int, float]]
 DIGEST = "hmac:"
 """What the digest of a query begins with, where the server keeps those instead of the text."""
 
+MACHINES = "eval"
+"""Sessions whose name begins so are measurements and nobody's searches; what `riddle eval` and `bench` send is such."""
+
 LOG_FOLDER, FEEDBACK_FOLDER = "log", "feedback"
 """Below the home folder."""
 

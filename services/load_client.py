@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from eval.load import Ask, Reply
-from eval.usage import MACHINES
+from eval.usage_rows import MACHINES
 from retrieval.errors import GenerationFailed
 from services.clients import error_of, problem_error
 

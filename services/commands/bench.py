@@ -59,12 +59,12 @@ def demo(
     import httpx
 
     from eval.bench.demo import bench_demo
-    from services.trial import started
+    from services.trial import MEASURING, started
 
     settings = load_settings(home, config)
     with contextlib.ExitStack() as stack:
         address = url or stack.enter_context(started(settings.home, config)).address
-        client = stack.enter_context(httpx.Client(base_url=address, timeout=120))
+        client = stack.enter_context(httpx.Client(base_url=address, timeout=120, headers=MEASURING))
         report = bench_demo(HTTPService(client), collection, rounds=rounds, depth=depth)
     if json:
         print_json({"machine": machine(), **report.as_json()})

@@ -15,6 +15,7 @@ import httpx
 
 from eval.stages import rankings_of
 from eval.targets import Answered, Cited, Searched, Shown
+from eval.usage_rows import MACHINES
 from retrieval.errors import GenerationFailed
 from services.asking import Asker, RemoteAsker, Text
 from services.local import local_asker
@@ -181,7 +182,7 @@ def local_target(
 @contextmanager
 def remote_target(url: str, key: str, asking: Asking, timeout_s: float = 300.0) -> Iterator[RiddleTarget]:
     """A collection of a running server, asked with an API key if one is given. Raises what asking for it raises."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = {"X-Riddle-Session": f"{MACHINES}-run"} | ({"Authorization": f"Bearer {key}"} if key else {})
     client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_s)
     with contextlib.closing(Loop()) as loop, loop.entered(client) as http:
         asker = RemoteAsker(http)

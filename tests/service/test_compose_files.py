@@ -68,6 +68,15 @@ def test_the_file_says_how_a_key_is_made_where_the_gateway_keeps_them() -> None:
     assert "library:/data" in SERVICES["gateway"]["volumes"]
 
 
+def test_the_gateway_may_write_down_what_it_is_asked_where_it_stays() -> None:
+    """The query log and feedback lie in the home folder, which a read-only container needs a volume for."""
+    gateway = SERVICES["gateway"]
+    home = gateway["environment"]["RIDDLE_HOME"]
+    mounts = [each.split(":") for each in gateway["volumes"]]
+    assert [mode for _, target, *mode in mounts if target == home] == [[]]
+    assert load(None, gateway["environment"]).settings.log.enabled
+
+
 def test_services_talk_on_a_network_without_a_way_out() -> None:
     composed = parse({})
     assert composed["networks"]["inside"] == {"internal": True}
