@@ -117,9 +117,16 @@ def _differences(
 
 
 def unfit(a: Results, b: Results) -> dict[str, str]:
-    """``stage:metric`` of those that are not believed, with why: their judge was found unfit or not calibrated."""
-    told = [(metric, why) for run in (a, b) for metric, why in run.judged.items()]
-    return {f"{ANSWER}:{metric}": why for metric, why in told if why}
+    """``stage:metric`` of those whose differences are not to be believed, with why."""
+    doubts: dict[str, str] = {}
+    for metric in {**a.judged, **b.judged}:
+        first, second = a.judged.get(metric), b.judged.get(metric)
+        told = [each.doubt for each in (first, second) if each is not None and each.doubt]
+        if first is not None and second is not None and first.judge != second.judge:
+            told.append(f"{first.judge} judged {a.name}, and {second.judge} {b.name}")
+        if told:
+            doubts[f"{ANSWER}:{metric}"] = told[0]
+    return doubts
 
 
 class _Scored(NamedTuple):

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 
 from eval.datasets import Qrels
 from eval.evaluate import ANSWER
-from eval.runs import AnswerRecord, ByQuery, Manifest, RunFolder, SearchRecord
+from eval.runs import JUDGES, AnswerRecord, ByQuery, Manifest, RunFolder, SearchRecord
 from retrieval.errors import InvalidRequest
 
 SEARCH = "search"
 
-JUDGES = "judges.json"
-"""How the judges of a run did when they were calibrated: ``{judge: {"fit", "balanced_accuracy", …}}``."""
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Who judged a metric of answers, and why that judge is not believed; empty when it is."""
+
+    judge: str
+    doubt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,8 @@ class Results:
     """Whether it asked for answers at all."""
     degraded: int = 0
     """Searches and answers that the service marked as degraded."""
-    judged: Mapping[str, str] = field(default_factory=dict)
-    """Metrics of answers that a judge made -> why that judge is not believed, empty when it is."""
+    judged: Mapping[str, Judged] = field(default_factory=dict)
+    """Of metrics of answers that a judge made."""
 
     def value(self, stage: str, metric: str, query_id: str) -> float | None:
         """Of rankings, 0.0 for a query without one. None of answers of which the metric says nothing.
@@ -88,15 +93,13 @@ def _records(run: RunFolder) -> Iterator[tuple[str, str, SearchRecord | AnswerRe
     yield from ((ANSWER, f"{ANSWER}.", record) for record in run.answers())
 
 
-def _judged(run: RunFolder) -> dict[str, str]:
-    """Metrics of answers that a judge made, each with why that judge is not believed; empty when it is."""
-    calibrated: Mapping[str, Mapping[str, object]] = run.json(JUDGES) or {}
-    found: dict[str, str] = {}
-    for judge, metric in dict.fromkeys((each.judge, each.metric) for each in run.judgements()):
-        entry = calibrated.get(judge, {})
+def _judged(run: RunFolder) -> dict[str, Judged]:
+    """Which judge each metric's values are of, as ``judges.json`` tells it."""
+    found: dict[str, Judged] = {}
+    for judge, entry in (run.json(JUDGES) or {}).items():
         accuracy = entry.get("balanced_accuracy")
-        why = "" if accuracy is not None else f"the judge {judge} was not calibrated"
-        if accuracy is not None and entry.get("fit") is not True:
-            why = f"the judge {judge} is unfit (balanced accuracy {accuracy:.2f})"
-        found[metric] = found.get(metric, "") or why
+        doubt = f"the judge {judge} was not calibrated"
+        if accuracy is not None:
+            doubt = "" if entry.get("fit") is True else f"the judge {judge} is unfit (balanced accuracy {accuracy:.2f})"
+        found |= dict.fromkeys(entry.get("metrics", ()), Judged(judge, doubt))
     return found

@@ -12,7 +12,6 @@ import pytest
 
 from eval.compare import compare, compare_results
 from eval.results import Results, results_of
-from eval.runs import Judgement
 from retrieval.errors import InvalidRequest
 from services.cli import run as riddle
 from tests.simulated_runs import manifest, results, world, write
@@ -170,17 +169,20 @@ def test_times_of_other_machines_say_nothing() -> None:
 
 def test_metrics_of_a_judge_that_is_unfit_or_was_never_tried_are_marked(tmp_path: Path) -> None:
     run = of({name: [1.0] * 40 for name in ("faithfulness", "context_recall", "groundedness", "f1")}, "answer")
-    folder = write(run, tmp_path / "run")
-    for metric, judge in (("faithfulness", "small"), ("context_recall", "large"), ("groundedness", "new")):
-        folder.append(Judgement("q0", metric, judge, 1.0))
-    folder.write_json(
-        "judges.json",
-        {"small": {"fit": False, "balanced_accuracy": 0.56}, "large": {"fit": True, "balanced_accuracy": 0.9}},
-    )
+    folder, other = write(run, tmp_path / "run"), write(run, tmp_path / "other")
+    judges = {
+        "small": {"fit": False, "balanced_accuracy": 0.56, "metrics": ["faithfulness"]},
+        "large": {"fit": True, "balanced_accuracy": 0.9, "metrics": ["context_recall"]},
+        "new": {"fit": None, "balanced_accuracy": None, "metrics": ["groundedness"]},
+    }
+    folder.write_json("judges.json", judges)
+    other.write_json("judges.json", {"another": judges["large"]})
     unfit = {each.metric: each.unfit for each in compare(folder, folder).differences}
     assert "unfit (balanced accuracy 0.56)" in unfit["faithfulness"]
     assert "not calibrated" in unfit["groundedness"]
     assert unfit["context_recall"] == unfit["f1"] == ""
+    unfit = {each.metric: each.unfit for each in compare(folder, other).differences}
+    assert "large judged run, and another" in unfit["context_recall"]
 
 
 def test_a_comparison_is_plain_json() -> None:

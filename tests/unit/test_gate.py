@@ -10,7 +10,6 @@ import pytest
 
 from eval.gate import LOST, PASSED, TOO_SMALL, Policy, gate, gate_results
 from eval.results import Results
-from eval.runs import Judgement
 from retrieval.errors import InvalidRequest
 from services.cli import run as riddle
 from tests.simulated_runs import manifest, results, world, write
@@ -101,8 +100,8 @@ def judged(path: Path, value: float, fit: bool) -> Path:
         name: dict.fromkeys(IDS, given) for name, given in (("faithfulness", value), ("f1", 1.0), ("answered", value))
     }
     folder = write(replace(run, by_query={**run.by_query, "answer": answers}), path)
-    folder.append(Judgement("q0", "faithfulness", "judge", value))
-    folder.write_json("judges.json", {"judge": {"fit": fit, "balanced_accuracy": 0.9 if fit else 0.6}})
+    told = {"fit": fit, "balanced_accuracy": 0.9 if fit else 0.6, "metrics": ["faithfulness"]}
+    folder.write_json("judges.json", {"judge": told})
     return path
 
 
