@@ -10,7 +10,7 @@ from eval.evaluate import ANSWER
 from eval.judged_run import triad
 from eval.judges_view import judge_rows
 from eval.judging import aggregate, by_judge_and_metric
-from eval.question_views import QuestionView, best_rank, citation_rows, question_view
+from eval.question_views import QuestionView, best_rank, question_view
 from eval.run_overview import dataset_name, target_name
 from eval.run_views import (
     LoadedRun,
@@ -19,7 +19,7 @@ from eval.run_views import (
     stages_of,
     timings_of,
 )
-from eval.targets import STAGES, Answered
+from eval.targets import STAGES
 
 Value = str | int | float | None
 """None where there is nothing to say."""
@@ -188,16 +188,6 @@ def wanted_table(view: QuestionView) -> Table:
     return Table(
         ("document", "grade", *stages),
         tuple((row.document_id, row.grade, *(row.ranks.get(stage) for stage in stages)) for row in view.wanted),
-    )
-
-
-def citation_table(answer: Answered) -> Table:
-    return Table(
-        ("citation", "of the answer", "rests on", "which says", "verdict"),
-        tuple(
-            (row.number, row.statement, row.document_id or row.passage_id, row.source_text, row.verdict)
-            for row in citation_rows(answer)
-        ),
     )
 
 

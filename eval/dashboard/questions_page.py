@@ -9,9 +9,17 @@ import streamlit as st
 from eval.dashboard.parts import choose_other, choose_run, heading, html, note, show_grid
 from eval.dashboard.source import Source, opened
 from eval.html import Markup, cited_answer, cut, element, number, table
-from eval.question_views import PassageRow, QuestionView, moved_most, question_view, worst_questions
+from eval.question_views import (
+    CitationRow,
+    PassageRow,
+    QuestionView,
+    citation_rows,
+    moved_most,
+    question_view,
+    worst_questions,
+)
 from eval.run_overview import headline
-from eval.run_tables import Table, citation_table, value_table, verdict_table, wanted_table
+from eval.run_tables import Table, value_table, verdict_table, wanted_table
 from eval.run_views import LoadedRun, difference_of, question_rows
 from eval.targets import STAGES
 
@@ -63,8 +71,15 @@ def _choose_question(run: LoadedRun, other: LoadedRun | None, place: st.delta_ge
         value = f" · {metric} {values[query_id]:.3f}" if query_id in values else ""
         return f"{query_id} · {cut(run.questions[query_id].text, 120)}{value}"
 
-    chosen = st.selectbox("Question", orders[order], format_func=worded, key="query", bind="query-params")
-    return None if chosen is None else str(chosen)
+    ids = orders[order]
+    named = st.query_params.get("query")
+    chosen = st.selectbox(
+        "Question", ids, index=ids.index(named) if named in ids else 0, format_func=worded, key="query"
+    )
+    if chosen is None:
+        return None
+    st.query_params["query"] = str(chosen)  # the address names the question that is looked at
+    return str(chosen)
 
 
 def _question(view: QuestionView) -> None:
@@ -78,7 +93,7 @@ def _side(view: QuestionView, name: str, *, beside: bool) -> None:
     if view.error is not None:
         html(element("p", f"{view.error.code}: {view.error.detail}", class_="bad"))
     if view.answer is not None:
-        html(cited_answer(view.answer), table(citation_table(view.answer), longest=LONGEST), class_="answered")
+        html(cited_answer(view.answer), *map(_citation, citation_rows(view.answer)), class_="answered")
     for title, rows in (
         ("Verdicts", verdict_table(view)),
         ("Relevant documents, and their rank at each stage", wanted_table(view)),
@@ -89,6 +104,12 @@ def _side(view: QuestionView, name: str, *, beside: bool) -> None:
         html(element("p", element("b", "Passages")), *(_passage(row, beside) for row in view.passages))
     with st.expander("Metrics of this question"):
         html(table(value_table(view)))
+
+
+def _citation(row: CitationRow) -> Markup:
+    verdict = f" ({row.verdict})" if row.verdict else ""
+    source = f"[{row.number}] {row.document_id or row.passage_id}{verdict}: {cut(row.source_text, 240)}"
+    return element("p", source, class_="note", dir="auto")
 
 
 def _passage(row: PassageRow, beside: bool) -> Markup:

@@ -22,7 +22,6 @@ def main() -> None:
     parser.add_argument("--query", default="", help="id of the question; by default the one that changed most")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--width", type=int, default=1400)
-    parser.add_argument("--height", type=int, default=1000)
     chosen = parser.parse_args()
     question = {name: value for name, value in (("run", chosen.run), ("query", chosen.query)) if value}
     with tempfile.TemporaryDirectory() as made, chromium(*need.chromium()) as driver:
@@ -30,13 +29,13 @@ def main() -> None:
             write_usage(Path(made))
         with serving(Path(made), chosen.runs.resolve(), (chosen.home or Path(made)).resolve()) as url:
             visit = Dashboard(driver, url)
-            visit.page.resize(chosen.width, chosen.height)
             visit.page.prefer(color_scheme="light", reduced_motion="reduce")
-            for name, title, query, charts in (
-                ("runs", "", {}, 1),
-                ("query", "Questions", question, 0),
-                ("usage", "Users", {}, 3),
+            for name, title, query, charts, height in (
+                ("runs", "", {}, 1, 950),
+                ("query", "Questions", question, 0, 1400),
+                ("usage", "Users", {}, 3, 1200),
             ):
+                visit.page.resize(chosen.width, height)
                 visit.open(title, f"?{urlencode(query)}")
                 visit.page.until(lambda wanted=charts: visit.charts() >= wanted)  # type: ignore[misc]
                 shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
