@@ -157,7 +157,7 @@ def frontier(points: Sequence[Measured], metric: str, level: float = 0.05) -> Fr
     others = [place for place in range(len(points)) if place != best]
     ps = dict(zip(others, holm(sign_flip(differences[others]).tolist()), strict=True)) if others else {}
     rows = tuple(
-        _row(each, points, -float(differences[place].mean()), ps.get(place, 1.0), level)
+        _row(each, points, 0.0 - float(differences[place].mean()), ps.get(place, 1.0), level)
         for place, each in enumerate(points)
     )
     strict = level / max(1, len(others))

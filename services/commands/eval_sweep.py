@@ -118,7 +118,9 @@ def _axes(sets: list[str]) -> dict[str, list[str]]:
 
 
 def _say(progress: Progress) -> None:
-    left = "" if progress.left_s is None else f", about {progress.left_s / 60:,.0f} min left"
+    left = ""
+    if progress.left_s is not None:
+        left = f", about {progress.left_s / 60:,.0f} min left" if progress.left_s > 90 else ", a minute or so left"
     failed = f", {progress.failed} failed" if progress.failed else ""
     note(f"{progress.done} of {progress.total} points{failed}, {len(progress.running)} running{left}: {progress.said}")
 
