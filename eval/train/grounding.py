@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +30,10 @@ from eval.grounding_scores import macro_recall, supported_accuracy
 from eval.train.grounding_network import GroundingNetwork, LoraShape, open_network, save_adapter
 from eval.train.mixture import choices, mixture, read_pairs, write_pairs
 from retrieval.batching import token_batches
-from retrieval.graphs import cpu_flags
+from retrieval.graphs import cores, cpu_flags
 from retrieval.tokens import Encoded, Tokenizer, model_inputs
 
-CHECKPOINT, ADAPTER, JOURNAL = "checkpoint.pt", "adapter.safetensors", "journal.jsonl"
+CHECKPOINT, ADAPTER, JOURNAL, PLAN = "checkpoint.pt", "adapter.safetensors", "journal.jsonl", "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +216,16 @@ def _plan(said: argparse.Namespace) -> Plan:
 
 
 def _commit() -> str:
-    said = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    """Of the code that trains; empty outside a repository, or without git."""
+    try:
+        said = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    except FileNotFoundError:
+        return ""
     return said.stdout.strip()
+
+
+def _machine(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device != "cpu" else f"{cores()} cores, {platform.machine()}"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -232,9 +240,9 @@ def main(arguments: Sequence[str]) -> None:
     plan, pairs = _plan(said), read_pairs(said.pairs)
     kept = read_pairs(said.pairs.with_name(f"choice-{said.pairs.name}"))
     said.out.mkdir(parents=True, exist_ok=True)
-    card: dict[str, Any] = {"plan": asdict(plan), "pairs": len(pairs), "commit": _commit(), "torch": torch.__version__}
-    (said.out / "plan.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(card), flush=True)
+    run = {"plan": asdict(plan), "commit": _commit(), "torch": torch.__version__, "machine": _machine(plan.device)}
+    (said.out / PLAN).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(run), flush=True)
     torch.manual_seed(plan.seed)
     network = open_network(said.base, plan.lora, plan.dropout)
     train(network, Tokenizer(said.base / "tokenizer.json"), pairs, kept, plan, said.out)

@@ -14,12 +14,14 @@ from transformers import BertConfig, BertModel
 
 from eval.grounding_cases import ABSENT, CONTRADICTED, SUPPORTED, Pair
 from eval.grounding_marks import encoded
+from eval.train.card import ship
 from eval.train.grounding import ADAPTER, CHECKPOINT, JOURNAL, Plan, main, predictions, train
 from eval.train.grounding_network import GroundingNetwork, LoraShape, open_network
 from eval.train.mixture import write_pairs
 from retrieval.bert_graph import BertShape, bert_graph
 from retrieval.lora import Adapter
 from retrieval.tokens import Tokenizer, model_inputs
+from services.model_sources import ModelFile
 from tests.grounding import VOCABULARY, tiny_tokenizer
 
 pytestmark = [
@@ -123,5 +125,8 @@ def test_the_command_trains_on_pairs_from_a_file(
     said = ["train", "--pairs", str(tmp_path / "pairs.gz"), "--base", str(base), "--out", str(tmp_path / "run")]
     main([*said, "--steps", "10", "--tokens", "32", "--evaluate-every", "5", "--device", "cpu", "--float32"])
     assert (tmp_path / "run" / ADAPTER).is_file()
-    assert json.loads((tmp_path / "run" / "plan.json").read_text(encoding="utf-8"))["pairs"] == 24
     assert "step 10/10" in capsys.readouterr().out
+    ship(tmp_path / "run", tmp_path / "pairs.gz", tmp_path / "shipped")
+    card = json.loads((tmp_path / "shipped" / "card.json").read_text(encoding="utf-8"))
+    assert (card["pairs"]["count"], card["steps_done"], card["plan"]["seed"]) == (24, 10, 1)
+    assert not ModelFile(**card["file"]).wrong_with(tmp_path / "shipped" / ADAPTER)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from retrieval.errors import DiskFull, ModelMissing
+from retrieval.errors import DiskFull, ModelMissing, Unavailable
 from retrieval.models import MANIFEST, find_model
 from services.model_convert import Converter, Step
 from services.model_sources import Entry, ModelFile, Report
@@ -160,3 +161,52 @@ def test_the_space_that_a_conversion_needs_is_asked_for_first(tmp_path: Path) ->
             ["made"], tmp_path, sources=[Carrying()], entries=[large], converters=Making().converters,
             free=lambda path: 10**9,
         )  # fmt: skip
+
+
+CHANGES = b"changes"
+CHANGED = dataclasses.replace(
+    ENTRY,
+    name="changed",
+    hub="",
+    base="made",
+    convert="join",
+    files=(ModelFile("adapter.bin", len(CHANGES), hashlib.sha256(CHANGES).hexdigest()),),
+)
+
+
+def pull_changed(home: Path, adapters: Path) -> Carrying:
+    def join(source: Path, into: Path) -> None:
+        whole = (source / "base" / "model.safetensors").read_bytes() + (source / "adapter.bin").read_bytes()
+        (into / "onnx" / "model.onnx").write_bytes(whole)
+
+    converters = Making().converters | {"join": Converter("1", (Step("both", ("onnx/model.onnx",), join),))}
+    carrying = Carrying()
+    pull_many(
+        ["changed"], home, sources=[carrying], entries=[ENTRY, CHANGED], converters=converters, adapters=adapters
+    )  # fmt: skip
+    return carrying
+
+
+def test_a_model_that_changes_another_is_made_of_the_pulled_base_and_of_what_comes_with_riddle(tmp_path: Path) -> None:
+    (tmp_path / "adapters" / "changed").mkdir(parents=True)
+    (tmp_path / "adapters" / "changed" / "adapter.bin").write_bytes(CHANGES)
+    home = tmp_path / "home"
+    assert pull_changed(home, tmp_path / "adapters").times == 1
+    assert (home / "models" / "changed" / "onnx" / "model.onnx").read_bytes() == b"FOUR BITS" + CHANGES
+    assert find_model("made", home).path.is_dir()
+    assert pull_changed(home, tmp_path / "adapters").times == 0
+    before = find_model("changed", home).fingerprint
+    said = json.loads((home / "models" / "changed" / MANIFEST).read_text(encoding="utf-8"))
+    assert (said["base"], said["fingerprint"]) == ("made", before)
+
+
+def test_changes_that_are_damaged_make_no_model(tmp_path: Path) -> None:
+    (tmp_path / "adapters" / "changed").mkdir(parents=True)
+    (tmp_path / "adapters" / "changed" / "adapter.bin").write_bytes(b"chances")
+    with pytest.raises(Unavailable, match=r"adapter\.bin"):
+        pull_changed(tmp_path / "home", tmp_path / "adapters")
+
+
+def test_what_a_base_is_stays_out_of_the_manifest_of_models_without_one(tmp_path: Path) -> None:
+    get(tmp_path, Making())
+    assert "base" not in json.loads((tmp_path / "models" / "made" / MANIFEST).read_text(encoding="utf-8"))
