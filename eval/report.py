@@ -76,7 +76,7 @@ def report(runs: Sequence[LoadedRun]) -> str:
     """
     run, compared = runs[-1], [compared_with(before, runs[-1]) for before in runs[:-1]]
     sections: list[Section] = [
-        ("measured", "What was measured", [table(manifest_table(runs))]),
+        ("measured", "What was measured", list(_measured(runs))),
         ("quality", "Quality by stage", list(_quality(runs))),
         *((f"against-{place}", f"Against {each.before.name}", list(_changes(each, run)))
           for place, each in enumerate(compared, 1)),
@@ -116,6 +116,17 @@ def _summary(run: LoadedRun) -> str:
     value = f"{stage} {metric} {run.metrics[stage][metric]:.4f} · " if metric else ""
     state = "" if run.manifest.finished else " · not finished"
     return f"{value}{len(run.questions):,} questions · {sum(run.manifest.failures.values())} failed{state}"
+
+
+def _measured(runs: Sequence[LoadedRun]) -> Iterator[Markup]:
+    """Settings of the target that all runs share are behind a line that opens; those that differ are not."""
+    facts = manifest_table(runs)
+    apart = {row for row in facts.rows if str(row[0]).startswith("target.settings.") and len(set(row[1:])) == 1}
+    yield table(Table(facts.columns, tuple(row for row in facts.rows if row not in apart)))
+    if apart:
+        shared = tuple((row[0], row[1]) for row in facts.rows if row in apart)
+        what = "Settings of the target" if len(runs) == 1 else "Settings of the target that all share"
+        yield element("details", element("summary", what), element("div", table(Table(("setting", "value"), shared))))
 
 
 def _quality(runs: Sequence[LoadedRun]) -> Iterator[Markup]:

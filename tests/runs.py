@@ -85,7 +85,11 @@ def write_run(path: Path, made: Made = Made()) -> RunFolder:
         Manifest(
             id=path.name,
             created=made.created,
-            target={"kind": "riddle in process", "collection": "harbour", "reranker": "ms-marco-minilm-l12-v2"},
+            target={
+                "kind": "riddle in process",
+                "collection": "harbour",
+                "settings": {"rank.depth": round(made.rerank_ms / 3), "recall.depth": 100},
+            },
             dataset={"name": made.dataset, "split": "test", "queries": len(questions), "documents": len(passages)},
             settings={"k": 20, "metrics": list(MEASURED), "seed": made.seed, **made.settings},
             machine="a test machine, 2 cores",

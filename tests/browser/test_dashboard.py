@@ -150,8 +150,8 @@ def opened(driver: webdriver.Chrome, measured: Path) -> Iterator[Page]:
 def test_the_report_opens_from_a_file_without_a_complaint_and_asks_for_nothing(opened: Page) -> None:
     assert "Quality by stage" in opened.texts("h2")
     assert len(opened.all("figure svg")) >= 6
-    opened.find("details summary").click()
-    assert "Alan Stevenson" in opened.text("details[open]")
+    opened.find("#questions details summary").click()
+    assert "Alan Stevenson" in opened.text("#questions details[open]")
     assert opened.js("return window.hacked ?? null") is None
     assert opened.complaints() == []
     assert opened.hosts() == set()

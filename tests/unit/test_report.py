@@ -77,11 +77,18 @@ def test_a_report_of_two_runs_has_every_part(written: str) -> None:
         "Failures", "All questions",
     ):  # fmt: skip
         assert heading in page.words
-    assert page.elements.count("details") == 24
+    assert page.elements.count("details") == 25
     assert page.elements.count("svg") >= 7
     assert "better" in page.words
     assert "Alan Stevenson" in page.visible
     assert "not JSON" in page.visible
+
+
+def test_settings_that_differ_are_shown_and_those_that_all_share_are_behind_a_line(written: str) -> None:
+    open_part, shared = written.split("Settings of the target that all share", 1)
+    assert "target.settings.rank.depth" in open_part
+    assert "target.settings.recall.depth" not in open_part
+    assert "target.settings.recall.depth" in shared
 
 
 def test_a_report_of_one_run_compares_with_nothing(runs: list[LoadedRun]) -> None:
@@ -136,7 +143,7 @@ def test_of_very_many_questions_it_says_how_many_it_left_out(tmp_path: Path) -> 
     questions = {f"q{number}": next(iter(run.questions().values())) for number in range(most + 7)}
     run.write_questions(questions, {})
     page = Read(report([load_run(run)]))
-    assert page.elements.count("details") == most
+    assert page.elements.count("details") == most + 1
     assert "7 more are in the folder" in page.visible
 
 
