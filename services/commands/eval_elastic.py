@@ -47,4 +47,4 @@ def index_elasticsearch(
         print_json({"documents": count, **told})
         return
     analysed = ", ".join(sorted(set(told["analyzers"].values())))
-    say(f"{told['index']} at {told['url']} (Elasticsearch {told['version']}) holds {count:,} documents, in {analysed}")
+    say(f"{index.where} (Elasticsearch {told['version']}) holds {count:,} documents, in {analysed}")

@@ -165,7 +165,7 @@ def _target(
 
         with open_elastic(named, key, settings) as target:
             if load:
-                note(f"{target.load(questions.documents()):,} documents loaded into {named}")
+                note(f"{target.load(questions.documents()):,} documents loaded into {target.where}")
             yield target
     elif named:
         asking = Asking(collection or settings.default_collection, depth, passages)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eval.make_set import Account, Writers
     from services.settings import Settings
 
+QUESTION_TOKENS = 40
 BY = ("auto", "server", "model", "rules")
 
 
@@ -104,7 +105,7 @@ async def _writers(settings: Settings, by: str) -> AsyncIterator[Writers]:
     """Those who draft, in their order; a model is closed behind. Raises ModelMissing, InvalidRequest."""
     from fastapi import FastAPI
 
-    from eval.draft_model import ModelWriter
+    from eval.draft_model import model_writer
     from eval.draft_rules import HeadingWriter, RuleWriter
     from eval.make_set import Writers
     from generation.embedded import EmbeddedModel, EmbeddedOptions
@@ -116,17 +117,17 @@ async def _writers(settings: Settings, by: str) -> AsyncIterator[Writers]:
     if by == "server" or (by == "auto" and settings.generation.url):
         if not settings.generation.url:
             raise InvalidRequest("--by server needs a server: --generator-url http://HOST:PORT/v1")
-        models.append(ModelWriter(chat_server(settings, life)))
+        models.append(model_writer(chat_server(settings, life)))
     elif by == "model":
         embedded = EmbeddedModel(
-            find_model(settings.models.generator, settings.home), EmbeddedOptions(prompt_tokens=900)
+            find_model(settings.models.generator, settings.home), EmbeddedOptions(max_tokens=QUESTION_TOKENS)
         )
 
         async def close() -> None:
             await asyncio.to_thread(embedded.close)
 
         life.end.append(close)
-        models.append(ModelWriter(embedded))
+        models.append(model_writer(embedded))
     async with life.span(FastAPI()):
         yield Writers((*models, RuleWriter()), (HeadingWriter(),))
 
@@ -134,15 +135,16 @@ async def _writers(settings: Settings, by: str) -> AsyncIterator[Writers]:
 def _review(out: Path, json: bool) -> None:
     from eval.review import review
 
+    typed = sys.stdin.isatty()
+
     def key() -> str:
-        if sys.stdin.isatty():
+        """One key of a terminal; from a pipe, the first letter of the next line that is not empty."""
+        if typed:
             return typer.getchar()
-        return next((each for each in iter(lambda: sys.stdin.read(1), "") if not each.isspace()), "")
+        return next((each.strip()[:1] for each in iter(sys.stdin.readline, "") if each.strip()), "")
 
     def line(asked: str) -> str:
         note(asked)
-        if not sys.stdin.isatty():
-            sys.stdin.readline()  # the rest of the key's own line
         return sys.stdin.readline()
 
     found = review(out, key, line, note)

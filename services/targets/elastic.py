@@ -60,6 +60,11 @@ class ElasticTarget:
         self._address, self._cluster, self._encoder = address, cluster, encoder
         self._template = read_template(address.template) if address.template else None
 
+    @property
+    def where(self) -> str:
+        """The index's address without credentials."""
+        return f"{self._address.url}/{self._address.index}"
+
     def describe(self) -> Mapping[str, Any]:
         """Version, index, fields with their analyzers, and how they are asked."""
         version = self._cluster.info()["version"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.draft_model import SYSTEM, ModelWriter, parse_reply
+from eval.draft_model import SYSTEM, ModelWriter, StatementWriter, model_writer, parse_reply
 from eval.drafts import Draft, Drafted, problems, read_drafts, write_drafts
 from generation.engine import Message
 from generation.events import Usage
@@ -107,6 +107,40 @@ async def test_a_model_is_not_asked_in_a_language_that_it_does_not_write() -> No
     assert await ModelWriter(chat).write(PASSAGE, "zh") is None
     assert chat.asked == []
     assert await ModelWriter(Chat(languages=("*",))).write(PASSAGE, "zh") is None
+
+
+async def test_a_small_model_turns_one_sentence_into_a_question() -> None:
+    text = "It is old. The north gate of the harbour is closed\neach night from eleven until five. Why not?"
+    passage = Passage("gate#0", "gate", text, (0, len(text)), "Gate")
+    chat = Chat("When is the north ", "gate closed?\nAnd so on")
+    found = await StatementWriter(chat).write(passage, "en")
+    statement = "The north gate of the harbour is closed each night from eleven until five."
+    assert found == Drafted(
+        "When is the north gate closed?", statement, statement.replace("closed each", "closed\neach")
+    )
+    assert problems(found, passage) == ()
+    assert [each.role for each in chat.asked[0]] == ["system", *["user", "assistant"] * 2, "user"]
+    assert chat.asked[0][-1].content == f"Title: Gate\nStatement: {statement}"
+
+
+@pytest.mark.parametrize("reply", ["", "The gate is closed.", "What is the capital of France?"])
+async def test_a_small_model_that_says_something_else_gives_no_draft(reply: str) -> None:
+    assert await StatementWriter(Chat(reply)).write(PASSAGE, "en") is None
+
+
+async def test_a_passage_without_a_sentence_by_itself_is_not_shown_to_a_small_model() -> None:
+    chat = Chat("Which?")
+    text = "It is moved by two electric motors that run on diesel power from a tank."
+    assert await StatementWriter(chat).write(Passage("g#0", "g", text, (0, len(text))), "en") is None
+    assert await StatementWriter(chat).write(PASSAGE, "zh") is None
+    assert chat.asked == []
+
+
+def test_how_much_a_model_reads_decides_what_it_is_asked_for() -> None:
+    small, large = Chat(), Chat()
+    large.prompt_tokens = 2000
+    assert isinstance(model_writer(small), StatementWriter)
+    assert isinstance(model_writer(large), ModelWriter)
 
 
 def draft(number: int = 0, status: str = "draft") -> Draft:

@@ -244,6 +244,7 @@ def test_what_it_says_of_itself_holds_no_secret() -> None:
     cluster = Cluster()
     with target(cluster, "elasticsearch:http://reader:hunter2@localhost:9200/pages") as index:
         told = index.describe()
+        assert index.where == "http://localhost:9200/pages"
     assert (told["kind"], told["version"], told["index"]) == ("elasticsearch", "8.19.21", "pages")
     assert (told["url"], told["documents"], told["id"]) == ("http://localhost:9200", 3, "_id")
     assert told["analyzers"] == {"title": "english", "meta.author": "default", "body": "default"}

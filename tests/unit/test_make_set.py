@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from eval.datasets import open_dataset
 from eval.drafts import Draft, Drafted
 from eval.make_set import Account, Find, Writer, Writers, draft_set, sampled
 from retrieval.batch import write_generation
@@ -18,7 +20,7 @@ from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
 from retrieval.types import Chunk, Document, Language, Passage
 from services.bootstrap import collections_folder
-from services.cli import run
+from services.cli import build_app, run
 from tests.chat_server import ChatScript, chat_app
 from tests.fake_models import FakeEncoder
 from tests.live import served
@@ -221,6 +223,20 @@ def test_the_command_asks_a_server_that_is_named(home: Path, capsys: Out) -> Non
     assert [row["question"] for row in rows if row["by"] != "rules"] == ["Who needs things?"]
     assert {row["by"] for row in rows} == {"served"}
     assert "asked before" in capsys.readouterr().err
+
+
+def test_the_command_walks_through_drafts_from_a_pipe(home: Path, capsys: Out) -> None:
+    assert make_set(home, "-n", "4") == 0
+    out = str(home / "set.jsonl")
+    words = ["eval", "make-set", "--out", out, "--review"]
+    runner = CliRunner()
+    first = runner.invoke(build_app(), words, input="a\ne\nWhat is it for?\n\nr\nq\n")
+    assert first.exit_code == 0
+    assert "1 of 4" in first.output
+    assert "2 accepted, 1 rejected, 1 to decide" in first.output
+    assert "What is it for?" in [each.text for each in open_dataset(out).questions.values()]
+    last = runner.invoke(build_app(), [*words, "--json"], input="a")
+    assert json.loads(last.stdout) == {"accepted": 3, "rejected": 1, "left": 0}
 
 
 def test_the_command_says_what_it_lacks(home: Path, capsys: Out) -> None:
