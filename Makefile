@@ -18,9 +18,9 @@ TORCH_PIP_ARGS ?= torch==2.13.0
 # Caches stay inside the clone unless the caller keeps them elsewhere.
 export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
 export HF_HOME ?= $(CURDIR)/.cache/huggingface
-demo models bench vllm vllm-install: export RIDDLE_HOME := $(or $(RIDDLE_HOME),$(CURDIR)/.riddle)
+demo models bench gate baseline vllm vllm-install: export RIDDLE_HOME := $(or $(RIDDLE_HOME),$(CURDIR)/.riddle)
 
-.PHONY: help install dev demo test check static fast reference constraints bench vllm clean prerequisites system vllm-install models
+.PHONY: help install dev demo test check static fast reference constraints bench gate baseline vllm clean prerequisites system vllm-install models
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -68,7 +68,7 @@ static: $(VENV)/.dev
 	$(BIN)/mypy
 
 fast: $(VENV)/.dev
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow" $(COVERAGE)
 
 check: static fast ## lint, types, import rules and the fast tests: under two minutes
 
@@ -82,8 +82,15 @@ models: $(VENV)/.installed
 	@$(BIN)/riddle models pull bge-small-en-v1.5 ms-marco-minilm-l12-v2 smollm2-135m-instruct all-minilm-l6-v2 multilingual-e5-small || \
 		echo "make: not every model could be had; the tests that need one are skipped by name"
 
-test: static system fast models vllm-install ## everything, with real models, servers and a browser where they can be had
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+test: COVERAGE := --cov --cov-report=
+test: static system fast models vllm-install gate ## everything, with real models, servers and a browser where they can be had
+	$(BIN)/pytest -m slow --cov --cov-append --cov-report=term:skip-covered
+
+gate: models ## the thirty judged questions over the demo pages, beside the figures that were accepted last
+	@bash .ci/gate
+
+baseline: models ## accept the figures of now: what `make gate` compares with from here on
+	@bash .ci/gate accept
 
 reference: $(VENV)/.installed ## write the table of settings into README.md
 	@$(BIN)/riddle config reference --write README.md
