@@ -162,7 +162,8 @@ def finish(folder: RunFolder, manifest: Manifest, failures: Mapping[str, int], s
     questions = len(folder.questions())
     for part, failed in failures.items():
         if failed > settings.most_failures * questions:
-            first = next(r.error for r in (*folder.searches(), *folder.answers()) if r.error is not None)
+            records: list[SearchRecord | AnswerRecord] = [*folder.searches(), *folder.answers()]
+            first = next(record.error for record in records if record.error is not None)
             raise GateFailed(
                 f"{failed} of {questions} questions failed ({part}), more than {settings.most_failures:.0%}; "
                 f"the first: {first.detail}. What came of the others is in {folder.path}"

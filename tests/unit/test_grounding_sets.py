@@ -76,7 +76,8 @@ def test_a_case_gives_a_pair_of_each_verdict() -> None:
 
 def test_an_error_may_stand_in_the_passage_so_that_the_statement_alone_tells_nothing() -> None:
     case = Case(SENTENCES[0], SENTENCES, 0, "en", "sentence", "squad", "Tower", " ".join(SENTENCES), ())
-    contradicted, supported = [], []
+    contradicted: list[Pair] = []
+    supported: list[Pair] = []
     for seed in range(60):
         for pair in pairs_of(case, 60, random.Random(seed)):
             (supported if pair.label == SUPPORTED else contradicted).append(pair)
