@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -180,13 +182,13 @@ class RunFolder:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         with (self.path / QRELS).open("w", encoding="utf-8") as file:
             for query_id, grades in qrels.items():
-                file.writelines(f"{query_id} 0 {document_id} {grade}\n" for document_id, grade in grades.items())
+                file.writelines(f"{_word(query_id)} 0 {_word(name)} {grade}\n" for name, grade in grades.items())
 
     def qrels(self) -> Qrels:
         found: Qrels = {}
         for line in self.lines(QRELS):
             query_id, _, document_id, grade = line.split()
-            found.setdefault(query_id, {})[document_id] = int(grade)
+            found.setdefault(unquote(query_id), {})[unquote(document_id)] = int(grade)
         return found
 
     def write_trec(self, stage: str, rankings: Mapping[str, Sequence[tuple[str, float]]]) -> None:
@@ -194,7 +196,7 @@ class RunFolder:
         with (self.path / f"{stage}.trec").open("w", encoding="utf-8") as file:
             for query_id, ranking in rankings.items():
                 for rank, (document_id, score) in enumerate(ranking, 1):
-                    file.write(f"{query_id} Q0 {document_id} {rank} {score:.6g} riddle\n")
+                    file.write(f"{_word(query_id)} Q0 {_word(document_id)} {rank} {score:.6g} riddle\n")
 
     def by_query(self) -> dict[str, dict[str, dict[str, float]]]:
         """Raises InvalidRequest for a run without results."""
@@ -243,6 +245,11 @@ def percentiles(samples: Sequence[float]) -> dict[str, float]:
     ordered = np.sort(np.asarray(samples, np.float64))
     points = {f"p{q}": float(ordered[max(0, -(-len(ordered) * q // 100) - 1)]) for q in (50, 95, 99)}
     return {"n": len(ordered), "mean": float(ordered.mean()), **points}
+
+
+def _word(name: str) -> str:
+    """An id as TREC files can hold it: white space and per cent signs in per cent codes."""
+    return re.sub(r"[\s%]", lambda found: quote(found[0], safe=""), name)
 
 
 def _cut_torn_line(file: Any) -> None:

@@ -47,7 +47,7 @@ Metrics = Annotated[
     str, typer.Option(help="Of ir_measures, by commas; the usual ones when left out.", show_default=False)
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="Questions asked at once; with 1, times are of a quiet service.")]
-Load = Annotated[bool, typer.Option("--load", help="Put the set's documents into Elasticsearch's index first.")]
+TargetKey = Annotated[str, typer.Option("--target-key", help="API key of Elasticsearch.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -67,7 +67,7 @@ def run(
     k: K = 200,
     metrics: Metrics = "",
     jobs: Jobs = 1,
-    load: Load = False,
+    target_key: TargetKey = "",
     key: ApiKey = "",
     home: Home = None,
     config: Config = None,
@@ -101,7 +101,7 @@ def run(
         "set": sorted(sets or []),
     }
     with _target(
-        target, collection, questions, loaded, settings, seconds, write=answers, load=load, key=key
+        target, collection, questions, loaded, settings, seconds, write=answers, key=key, target_key=target_key
     ) as measured:
         from services.evaluation import new_manifest
 
@@ -153,8 +153,8 @@ def _target(
     seconds: dict[str, float],
     *,
     write: bool,
-    load: bool,
     key: str,
+    target_key: str,
 ) -> Iterator[SearchTarget]:
     from services.targets.riddle import Asking, local_target, remote_target
 
@@ -163,9 +163,7 @@ def _target(
     if named.startswith(ELASTIC):
         from services.targets.elastic import open_elastic
 
-        with open_elastic(named, key, settings) as target:
-            if load:
-                note(f"{target.load(questions.documents()):,} documents loaded into {target.where}")
+        with open_elastic(named, target_key, settings) as target:
             yield target
     elif named:
         asking = Asking(collection or settings.default_collection, depth, passages)

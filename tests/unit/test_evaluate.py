@@ -164,6 +164,22 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert list(folder.searches()) == [record]
 
 
+def test_ids_with_white_space_stand_in_trec_files_as_one_word(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    qrels = {"q 1": {"my file%20 \u3000.txt": 2, "plain/路径.md": 1}}
+    folder.write_questions({"q 1": Question("one")}, qrels)
+    folder.write_trec("final", {"q 1": (("my file%20 \u3000.txt", 1.0),)})
+    assert folder.qrels() == qrels
+    assert (tmp_path / "final.trec").read_text().split() == [
+        "q%201",
+        "Q0",
+        "my%20file%2520%20%E3%80%80.txt",
+        "1",
+        "1",
+        "riddle",
+    ]
+
+
 def test_runs_are_listed_oldest_first(tmp_path: Path) -> None:
     for name, created in (("b", "2026-02-01"), ("a", "2026-03-01"), ("deep/c", "2026-01-01")):
         RunFolder(tmp_path / name).write_manifest(replace(MANIFEST, created=created))
