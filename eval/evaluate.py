@@ -38,6 +38,8 @@ Say = Callable[[str, int, int, int], None]
 
 # What must be equal for a run to be taken up again; the rest of a manifest tells of time and place.
 _SAME = ("target", "dataset", "settings")
+# Of the settings these may differ: answers can be asked for later, and several at once.
+_FREE = ("answers", "jobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,16 @@ def begin(folder: RunFolder, manifest: Manifest, dataset: Dataset) -> Manifest:
         folder.write_manifest(manifest)
         folder.write_questions(dataset.questions, dataset.qrels)
         return manifest
-    different = [name for name in _SAME if _plain(getattr(before, name)) != _plain(getattr(manifest, name))]
+    different = [name for name in _SAME if _deciding(getattr(before, name)) != _deciding(getattr(manifest, name))]
     if different:
         raise Conflict(
             f"{folder.path} holds a run of another {' and '.join(different)}; name another folder, or remove it"
         )
-    return before
+    if _plain(before.settings) == _plain(manifest.settings):
+        return before
+    taken = replace(before, settings=manifest.settings, finished=False)
+    folder.write_manifest(taken)
+    return taken
 
 
 def search_all(folder: RunFolder, target: SearchTarget, settings: RunSettings, say: Say) -> int:
@@ -212,6 +218,10 @@ def _in_order(ask: Callable[[str, str], Record], wanted: Sequence[tuple[str, str
         finally:
             for each in waiting:
                 each.cancel()
+
+
+def _deciding(told: Mapping[str, object]) -> object:
+    return _plain({key: value for key, value in told.items() if key not in _FREE})
 
 
 def _plain(value: object) -> object:

@@ -132,7 +132,7 @@ def _carry_out(
     if answers and not isinstance(target, AnswerTarget):
         raise InvalidRequest("--answers: this target finds documents and does not answer")
     began = begin(folder, manifest, questions)
-    watch = Stopwatch({**began.seconds, **({} if began.finished else seconds)})
+    watch = Stopwatch({**seconds, **began.seconds})
     failures = {}
     with Counted() as say_:
         failures["search"] = watch("search", lambda: search_all(folder, target, settings, say_))

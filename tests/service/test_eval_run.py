@@ -80,6 +80,19 @@ def test_a_finished_run_is_told_again_and_asks_nothing(
     assert "holds a run of another target and settings" in capsys.readouterr().err
 
 
+def test_answers_can_be_asked_for_later_and_several_at_once(home: Path, questions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = ("eval", "run", "--dataset", questions, "--home", home, "-c", "docs", "--out", out)
+    assert riddle(*command) == 0
+    searched = (out / "searches.jsonl").read_bytes()
+    assert riddle(*command, "--answers", "--jobs", "2") == 0
+    assert (out / "searches.jsonl").read_bytes() == searched
+    manifest = RunFolder(out).manifest()
+    assert manifest.finished
+    assert (manifest.settings["answers"], manifest.settings["jobs"]) == (True, 2)
+    assert set(RunFolder(out).json("metrics.json")) == {"lexical", "final", "fused", "answer"}
+
+
 def test_a_server_is_measured(live: Live, questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = ("eval", "run", "--dataset", questions, "--target", live.server.url, "-c", "docs", "-k", "50")
