@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eval.citation_scores import passage_text, statements_of
 from eval.grounding_marks import encoded
 from eval.grounding_windows import windows
+from eval.runs import AnswerRecord
 from eval.targets import Answered
 from retrieval.batching import token_batches
 from retrieval.errors import InvalidRequest, ModelMissing
@@ -79,6 +80,14 @@ def grounded(found: Answered, grounder: Grounder) -> Grounded | None:
         return None
     shown = [passage_text(each) for each in found.shown]
     return Grounded(tuple(judge(grounder, [(each.text, each.cited or shown) for each in statements])))
+
+
+def grounded_answers(answers: Iterable[AnswerRecord], grounder: Grounder) -> Iterator[tuple[str, Grounded]]:
+    """The answers of a run that state something, by the ids of their questions; failures and abstentions do not."""
+    for record in answers:
+        found = grounded(record.found, grounder) if record.found is not None else None
+        if found is not None:
+            yield record.query_id, found
 
 
 def judge(grounder: Grounder, statements: Sequence[tuple[str, Sequence[str]]]) -> list[Verdict]:

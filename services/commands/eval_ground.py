@@ -32,6 +32,10 @@ def ground(
             help='JSONL to check: {"statement": …, "passages": ["…"]} a line.', metavar="FILE", show_default=False
         ),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Check each statement of a run's answers.", metavar="RUN", show_default=False),
+    ] = None,
     dataset_root: Annotated[
         Path | None,
         typer.Option(
@@ -57,11 +61,14 @@ def ground(
     from eval.grounding import judge, open_grounder
     from services.models import pull
 
-    asked = _asked(statement, passage or [], file, dataset_root)
+    asked = _asked(statement, passage or [], file, [each for each in (run, dataset_root) if each is not None])
     settings = load_settings(home, config)
     grounder = open_grounder(pull(model, settings.home), threads=0)
     if dataset_root is not None:
         _measure(grounder, dataset_root, limit, seed, json=json)
+        return
+    if run is not None:
+        _check_run(grounder, run, json=json)
         return
     verdicts = judge(grounder, asked)
     if json:
@@ -71,15 +78,31 @@ def ground(
         say(f"{each.label:<12} {each.supported:6.3f} {each.contradicted:6.3f} {each.absent:6.3f}  {each.statement}")
 
 
-def _asked(statement: str, passages: list[str], file: Path | None, root: Path | None) -> list[tuple[str, list[str]]]:
-    """What to check; empty for a measurement. Exits with 2 when it is not exactly one of the three."""
-    if (bool(statement) or bool(passages)) + (file is not None) + (root is not None) != 1:
-        raise typer.BadParameter("name one of --statement with --passage, --file, --dataset-root")
+def _asked(statement: str, passages: list[str], file: Path | None, folders: list[Path]) -> list[tuple[str, list[str]]]:
+    """What to check; empty when a folder is named. Exits with 2 when not exactly one thing is asked for."""
+    if (bool(statement) or bool(passages)) + (file is not None) + len(folders) != 1:
+        raise typer.BadParameter("name one of --statement with --passage, --file, --run, --dataset-root")
     if file is not None:
         return _read(file)
-    if root is None and not (statement and passages):
+    if not folders and not (statement and passages):
         raise typer.BadParameter("--statement and --passage belong together")
-    return [(statement, passages)] if root is None else []
+    return [] if folders else [(statement, passages)]
+
+
+def _check_run(grounder: Grounder, path: Path, *, json: bool) -> None:
+    from eval.grounding import grounded_answers
+    from eval.runs import RunFolder
+
+    folder = RunFolder(path)
+    folder.manifest()
+    for query_id, found in grounded_answers(folder.answers(), grounder):
+        if json:
+            verdicts = [_said(each) for each in found.verdicts]
+            print_json({"query_id": query_id, "faithfulness": found.faithfulness, "verdicts": verdicts})
+            continue
+        say(f"{query_id}  faithfulness {found.faithfulness:.2f}")
+        for each in found.verdicts:
+            say(f"  {each.label:<12} {each.supported:6.3f}  {each.statement}")
 
 
 def _read(path: Path) -> list[tuple[str, list[str]]]:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from eval.grounding import LABELS, GroundingModel, decisive, grounded, judge, open_grounder
+from eval.grounding import LABELS, GroundingModel, decisive, grounded, grounded_answers, judge, open_grounder
 from eval.grounding_cases import ABSENT, CONTRADICTED, SUPPORTED, Pair
 from eval.grounding_marks import encoded, matched
 from eval.grounding_measure import figures, measure, milliseconds
 from eval.grounding_windows import estimated_tokens, windows
+from eval.runs import AnswerRecord, Failure
 from eval.targets import Answered, Cited, Shown
 from retrieval.batching import Tokens
 from retrieval.errors import InvalidRequest
@@ -102,6 +103,18 @@ def test_an_answer_is_checked_against_what_it_cites() -> None:
 def test_an_abstention_has_no_statement_to_check() -> None:
     assert grounded(answered("I do not know.", abstained=True), WordGrounder()) is None
     assert grounded(answered(""), WordGrounder()) is None
+
+
+def test_of_a_run_failures_and_abstentions_are_left_out() -> None:
+    records = [
+        AnswerRecord("q1", answered("The tower was opened in 1793. It is tall.")),
+        AnswerRecord("q2", error=Failure("unavailable", "away")),
+        AnswerRecord("q3", answered("", abstained=True)),
+        AnswerRecord("q4", answered("The bridge was closed in Paris.")),
+    ]
+    found = dict(grounded_answers(records, WordGrounder()))
+    assert {name: each.faithfulness for name, each in found.items()} == {"q1": 1.0, "q4": 0.0}
+    assert [each.label for each in found["q4"].verdicts] == ["contradicted"]
 
 
 def test_words_that_both_have_are_marked_in_either_script() -> None:
@@ -205,7 +218,13 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [[], ["--statement", "s"], ["--passage", "p"], ["--statement", "s", "--passage", "p", "--file", "x.jsonl"]],
+    [
+        [],
+        ["--statement", "s"],
+        ["--passage", "p"],
+        ["--statement", "s", "--passage", "p", "--file", "x.jsonl"],
+        ["--run", "r", "--dataset-root", "d"],
+    ],
 )
 def test_the_command_wants_one_thing_to_check(flags: list[str]) -> None:
     assert CliRunner().invoke(build_app(), ["eval", "ground", *flags]).exit_code == 2
