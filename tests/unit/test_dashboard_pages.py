@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from eval.dashboard.source import Source
 from eval.live_view import Sample, Sighting
 from tests.runs import Made, write_run
 from tests.usage_log import NOTHING, write_usage
+
+pytestmark = pytest.mark.slow
 
 HOSTILE = "</p><script>alert(1)</script>![x](http://evil.example/x) **bold**"
 
@@ -30,6 +34,14 @@ from eval.dashboard.app import show
 
 show(streamlit.session_state["source"])
 """
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """AppTest leaves its script behind as ``__main__``, which processes that later tests spawn would run."""
+    kept = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = kept
 
 
 def drawn(source: Source, *titles: str) -> AppTest:
