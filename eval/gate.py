@@ -39,7 +39,10 @@ class Policy:
     """A set that cannot detect so small a loss with the chance 0.8 is too small to pass anything."""
     min_queries: int = 20
     latency_bound: float = 1.2
-    """How many times the time of before a stage may take."""
+    """How many times the time of before a stage may take. Both runs want a machine that does nothing else: one that is
+    shared makes an unchanged stage several times slower, which no test can tell from a change."""
+    times: tuple[str, ...] | None = None
+    """Stages whose times are gated; None for all, empty for none."""
     latency_floor_ms: float = 1.0
     """A stage whose median grew by less than this many milliseconds is let through: nobody can notice it."""
     failures: float = 0.01
@@ -101,7 +104,7 @@ def gate_results(a: Results, b: Results, policy: Policy) -> Verdict:
     losses = [*_lost_quality(gating, policy), *_lost_speed(comparison, policy), *_more_failures(comparison, policy)]
     doubts = list(_too_small(gating, policy))
     outcome: Literal["passed", "lost", "too small"] = "lost" if losses else "too small" if doubts else "passed"
-    return Verdict(outcome, (*losses, *doubts), comparison, tuple(_ungated(comparison, doubtful)))
+    return Verdict(outcome, (*losses, *doubts), comparison, tuple(_ungated(comparison, doubtful, policy)))
 
 
 def _usual(a: Results, b: Results) -> tuple[str, ...]:
@@ -129,12 +132,19 @@ def _lost_quality(differences: Sequence[Difference], policy: Policy) -> Iterator
 def _lost_speed(comparison: Comparison, policy: Policy) -> Iterator[str]:
     if comparison.times_differ:
         return
+    for name in policy.times or ():
+        if name not in {each.stage for each in comparison.latencies}:
+            raise InvalidRequest(f"not both runs have times of {name}; they have {_stages(comparison)}")
     for each in comparison.latencies:
-        if _slower(each, policy):
+        if (policy.times is None or each.stage in policy.times) and _slower(each, policy):
             yield (
                 f"{each.stage} takes {each.paired.value:.2f} times as long ({each.paired.low:.2f} to "
                 f"{each.paired.high:.2f}, bound {policy.latency_bound:g}): p50 {each.p50_a:.1f} to {each.p50_b:.1f} ms"
             )
+
+
+def _stages(comparison: Comparison) -> str:
+    return ", ".join(each.stage for each in comparison.latencies) or "none in common"
 
 
 def _slower(stage: Latency, policy: Policy) -> bool:
@@ -158,7 +168,9 @@ def _too_small(differences: Sequence[Difference], policy: Policy) -> Iterator[st
             )
 
 
-def _ungated(comparison: Comparison, doubtful: Mapping[str, str]) -> Iterator[str]:
+def _ungated(comparison: Comparison, doubtful: Mapping[str, str], policy: Policy) -> Iterator[str]:
     yield from (f"{name}: {why}" for name, why in sorted(doubtful.items()))
     if comparison.times_differ:
         yield f"times: {comparison.times_differ}"
+    elif policy.times is not None:
+        yield f"times of other stages than {', '.join(policy.times)}" if policy.times else "times"

@@ -75,6 +75,9 @@ def gate(
     latency_bound: Annotated[
         float, typer.Option(min=1.0, help="How many times as long as in A a stage may take in B.")
     ] = 1.2,
+    times: Annotated[
+        str, typer.Option(help="Stages whose times are gated, by commas; all, or none on a machine that is not quiet.")
+    ] = "all",
     failures: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="How much the share of failed requests may grow.")
     ] = 0.01,
@@ -85,7 +88,8 @@ def gate(
 
     Exit code 0: it may. 1: it lost quality significantly, or a stage takes longer than the bound, or more requests
     fail. 3: too few questions to tell. Gated are nDCG@10 and recall of the final stage, and of answers F1 and what
-    judges say that were calibrated and found fit; --metric names others.
+    judges say that were calibrated and found fit; --metric names others. Times want a machine that did nothing else
+    during both runs; --times none leaves them out.
 
     Example: riddle eval gate runs/main runs/branch --least 0.03 --latency-bound 1.3
     """
@@ -99,6 +103,7 @@ def gate(
         least=least,
         min_queries=min_queries,
         latency_bound=latency_bound,
+        times=None if times == "all" else tuple(each.strip() for each in times.split(",") if each.strip() != "none"),
         failures=failures,
     )
     verdict = judge(RunFolder(a), RunFolder(b), policy)

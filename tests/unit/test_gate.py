@@ -78,6 +78,16 @@ def test_the_bound_on_latency_is_the_callers() -> None:
     assert gate_results(results(AT, 8), slower, Policy(least=0.2, latency_bound=1.3)).outcome == LOST
 
 
+def test_the_stages_whose_times_are_gated_are_the_callers() -> None:
+    before, slower = results(AT, 8), results(AT, 8, slower={"rerank": 3.0})
+    assert gate_results(before, slower, Policy(least=0.2, times=("lexical", "dense"))).outcome == PASSED
+    assert gate_results(before, slower, Policy(least=0.2, times=("rerank",))).outcome == LOST
+    verdict = gate_results(before, slower, Policy(least=0.2, times=()))
+    assert (verdict.outcome, verdict.ungated) == (PASSED, ("times",))
+    with pytest.raises(InvalidRequest, match="not both runs have times of reranking; they have embed, lexical"):
+        gate_results(before, slower, Policy(times=("reranking",)))
+
+
 def test_times_of_other_machines_gate_nothing() -> None:
     slower = replace(results(AT, 9, slower={"rerank": 3.0}), manifest=manifest("b", machine="an older one"))
     verdict = gate_results(results(AT, 9), slower, CALM)
@@ -146,4 +156,6 @@ def test_the_command_ends_with_the_code_of_the_outcome(tmp_path: Path, capsys: p
     assert riddle(["eval", "gate", str(good.path), str(good.path), "--least", "0.2"]) == 0
     assert "passed: good may take the place of good" in capsys.readouterr().out
     assert riddle(["eval", "gate", str(good.path)]) == 2
+    assert riddle(["eval", "gate", str(good.path), str(good.path), "--least", "0.2", "--times", "none"]) == 0
+    assert riddle(["eval", "gate", str(good.path), str(good.path), "--times", "client"]) == 1
     assert gate(good, bad).exit_code == 1
