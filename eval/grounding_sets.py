@@ -245,7 +245,9 @@ def _scifact(folder: Path) -> tuple[dict[str, Any], list[Any], dict[str, str]]:
         for left, right in itertools.pairwise(docs):
             first, second = sorted((root(left), root(right)))
             group[second] = first
+    # One claim is there twice, without evidence: both stand under the later id.
+    named = {claim["text"]: claim["_id"] for claim in asked}
     return corpus, asked, {
-        claim["_id"]: root(claim["evidence"][0]["doc"]) if claim["evidence"] else f"claim {claim['_id']}"
+        claim["_id"]: root(claim["evidence"][0]["doc"]) if claim["evidence"] else f"claim {named[claim['text']]}"
         for claim in asked
     }  # fmt: skip

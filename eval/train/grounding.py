@@ -50,6 +50,7 @@ class Plan:
     decay: float = 0.01
     seed: int = 1
     evaluate_every: int = 100
+    save_every: int = 25
     device: str = "cpu"
     half: bool = False
     lora: LoraShape = field(default_factory=LoraShape)
@@ -96,9 +97,8 @@ def train(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair]
                 save_adapter(out / ADAPTER, network, said)
             with (out / JOURNAL).open("a", encoding="utf-8") as journal:
                 journal.write(json.dumps(said) + "\n")
+        if step % plan.save_every == 0 or step % plan.evaluate_every == 0 or step in (plan.steps, stop_at):
             _save(network, optimiser, step, best, out)
-    if step % plan.evaluate_every:
-        _save(network, optimiser, step, best, out)
 
 
 def scores(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], plan: Plan) -> dict[str, float]:

@@ -11,7 +11,7 @@ from services.cli import build_app
 from services.models import verify
 from tests.requires import need
 
-FLOORS = {"scifact": 0.5, "squad": 0.5, "cmrc2018": 0.5, "drcd": 0.5}
+FLOORS = {"scifact": 0.66, "squad": 0.84, "cmrc2018": 0.84, "drcd": 0.77}
 """Balanced accuracy of supported against the rest; a sample scatters, so that they lie below the card's figures."""
 
 
