@@ -61,8 +61,18 @@ HEAVY: dict[str, set[str]] = {
     "streamlit": {
         f"eval/dashboard/{name}.py"
         for name in (
-            "app", "source", "parts", "runs_page", "quality_page", "questions_page", "answers_page", "latency_page",
-            "failures_page", "frontier_page", "usage_page", "live_page",
+            "app",
+            "source",
+            "parts",
+            "runs_page",
+            "quality_page",
+            "questions_page",
+            "answers_page",
+            "latency_page",
+            "failures_page",
+            "frontier_page",
+            "usage_page",
+            "live_page",
         )
     },
 }
