@@ -70,7 +70,7 @@ static: $(VENV)/.dev
 fast: $(VENV)/.dev
 	$(BIN)/pytest -q -m "not slow" $(COVERAGE)
 
-check: static fast ## lint, types, import rules and the fast tests: under two minutes
+check: static fast ## lint, types, import rules and the fast tests
 
 system: $(VENV)/.dev
 	@PIP='$(PIP)' bash .ci/system
