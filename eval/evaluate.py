@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -197,7 +197,7 @@ def _ask_all(
     there = {record.query_id for record in kept}
     done, failed = len(there), 0
     missing = [(query_id, each.text) for query_id, each in questions.items() if query_id not in there]
-    for record in _in_order(ask, missing, settings.jobs):
+    for record in _as_they_come(ask, missing, settings.jobs):
         folder.append(record)
         done += 1
         failed += record.error is not None
@@ -205,15 +205,15 @@ def _ask_all(
     return failed
 
 
-def _in_order(ask: Callable[[str, str], Record], wanted: Sequence[tuple[str, str]], jobs: int) -> Iterator[Record]:
-    """Results in the order of the questions, ``jobs`` of them being asked at once."""
+def _as_they_come(ask: Callable[[str, str], Record], wanted: Sequence[tuple[str, str]], jobs: int) -> Iterator[Record]:
+    """Results as they are there, ``jobs`` questions being asked at once: a slow one holds back none that is done."""
     if jobs == 1:
         yield from (ask(*each) for each in wanted)
         return
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(ask, *each) for each in wanted]
         try:
-            for each in waiting:
+            for each in as_completed(waiting):
                 yield each.result()
         finally:
             for each in waiting:

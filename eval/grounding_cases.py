@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from eval.directions import directions, opposed, reversed_
 from eval.planted import Language, folded, planted
 from retrieval.analysis import analyse
 
@@ -68,13 +69,19 @@ def pairs_of(case: Case, tokens: int, rng: random.Random) -> Iterator[Pair]:
         else:
             yield _pair(case, other, swapped, SUPPORTED, case.kind)
             yield _pair(case, other, passage, CONTRADICTED, wrong[1])
+    elif (
+        case.kind == "title" and turn < 0.4 and (turned := turned_around(case.statement, case.sentences[case.at], rng))
+    ):
+        yield _pair(case, case.statement, passage, SUPPORTED, case.kind)
+        yield _pair(case, case.statement, passage.replace(case.sentences[case.at], turned), CONTRADICTED, "antonym")
     else:
         yield _pair(case, case.statement, passage, SUPPORTED, case.kind)
         if wrong:
             yield _pair(case, wrong[0], passage, CONTRADICTED, wrong[1])
     said = wrong[0] if wrong and rng.random() < 0.3 else case.statement
     rest = _without(case, size, rng)
-    if rest and rng.random() < (0.5 if case.elsewhere else 1.0):
+    # A title's abstract says it in more places than one: it is absent only elsewhere.
+    if rest and case.kind != "title" and rng.random() < (0.5 if case.elsewhere else 1.0):
         yield _pair(case, said, rest, ABSENT, "removed")
     elif case.elsewhere:
         far = _closest(said, case.elsewhere, size, case.language)
@@ -103,6 +110,14 @@ def length(text: str, language: Language) -> float:
     return len(text) / _CHARS_PER_TOKEN[language]
 
 
+def turned_around(statement: str, evidence: str, rng: random.Random) -> str | None:
+    """A sentence that rests a statement, with its only word of direction turned around, so that it contradicts it.
+
+    None when it has none or several, or when the statement has none: it may then be about something else.
+    """
+    return reversed_(evidence, rng) if directions(statement) else None
+
+
 def _joined(sentences: Sequence[str], language: Language) -> str:
     return ("" if language == "zh" else " ").join(sentences)
 
@@ -117,6 +132,8 @@ def _wrong(case: Case, rng: random.Random) -> tuple[str, str] | None:
         return planted(case.sentences[case.at], case.article, case.language, rng)
     if case.others and rng.random() < 0.4:
         return rng.choice(case.others), "answer"
+    if case.kind == "title" and rng.random() < 0.6 and (other := opposed(case.statement, rng)):
+        return other, "antonym"
     return planted(case.statement, case.article, case.language, rng)
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from eval.grounding import Grounder
 from eval.grounding_cases import ABSENT, CONTRADICTED, SUPPORTED, Pair
+from eval.grounding_science import claims
 from eval.grounding_scores import macro_recall, supported_accuracy
-from eval.grounding_sets import claims, questions, thirds
+from eval.grounding_sets import questions, thirds
 
 _TOKENS = 64
 """Of a passage, at most, as in training."""

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from eval.citation_scores import Check
 from eval.citation_scores import supported as supported_by
 from eval.grounding_cases import CONTRADICTED, SUPPORTED, Pair
-from eval.grounding_sets import claims, questions
+from eval.grounding_science import claims
+from eval.grounding_sets import questions
 from eval.judge import JudgementFailed
 from eval.judging import Patience, at_once
 from retrieval.durable import replace_json

@@ -10,6 +10,7 @@ torch, transformers, peft, tokenizers and safetensors, and no network::
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import platform
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,19 +28,25 @@ from numpy.typing import NDArray
 
 from eval.grounding_cases import Pair
 from eval.grounding_marks import encoded
-from eval.grounding_scores import macro_recall, supported_accuracy
+from eval.grounding_scores import fair_offsets, macro_recall, supported_accuracy
 from eval.train.grounding_network import GroundingNetwork, LoraShape, open_network, save_adapter
 from eval.train.mixture import choices, mixture, read_pairs, write_pairs
+from eval.train.progress import Progress
 from retrieval.batching import token_batches
 from retrieval.graphs import cores, cpu_flags
 from retrieval.tokens import Encoded, Tokenizer, model_inputs
 
+_MANY = 4000
 CHECKPOINT, ADAPTER, JOURNAL, PLAN = "checkpoint.pt", "adapter.safetensors", "journal.jsonl", "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One training run. ``batch_tokens`` are a micro-batch's, padding included; ``accumulate`` of them make a step."""
+    """One training run. ``batch_tokens`` are a micro-batch's, padding included; ``accumulate`` of them make a step.
+
+    What is judged and kept is not the last step's weights but their running mean: a step weighs ``average`` as much
+    as the one after it.
+    """
 
     steps: int
     tokens: int = 112
@@ -47,6 +55,7 @@ class Plan:
     rate: float = 8e-4
     warm_up: float = 0.06
     dropout: float = 0.05
+    average: float = 0.99
     decay: float = 0.01
     seed: int = 1
     evaluate_every: int = 100
@@ -64,13 +73,13 @@ def train(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair]
     ``adapter.safetensors``. The same plan and pairs give the same run, killed in between or not.
     ``stop_at`` ends it after that step.
     """
+    rows = encoded_all(tokenizer, pairs, plan.tokens)
     network.to(plan.device)
-    rows = [encoded(tokenizer, pair.statement, pair.passage, plan.tokens) for pair in pairs]
     optimiser = torch.optim.AdamW(network.trained().values(), plan.rate, betas=(0.9, 0.98), weight_decay=plan.decay)
-    step, best = _restored(network, optimiser, out)
-    batches = _batches([len(row) for row in rows], plan, step * plan.accumulate)
-    began, first, seen, losses = time.monotonic(), step, 0, []
-    while step < min(plan.steps, stop_at or plan.steps):
+    progress = Progress(network, optimiser, out / CHECKPOINT, plan.average)
+    batches = _batches([len(row) for row in rows], plan, progress.step * plan.accumulate)
+    began, first, seen, losses = time.monotonic(), progress.step, 0, []
+    while (step := progress.step) < min(plan.steps, stop_at or plan.steps):
         # Dropout of a step hangs on its number alone, so that a resumed run is the same run.
         torch.manual_seed(plan.seed * 1_000_003 + step)
         network.train()
@@ -83,47 +92,69 @@ def train(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair]
         torch.nn.utils.clip_grad_norm_(network.trained().values(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        step += 1
+        step = progress.stepped()
         if step % 10 == 0:
             spent = time.monotonic() - began
             left = spent / (step - first) * (plan.steps - step) / 60
             print(f"step {step}/{plan.steps} loss {np.mean(losses[-50 * plan.accumulate :]):.4f} "
                   f"{seen / spent:.1f} pairs/s {left:.0f} min left", flush=True)  # fmt: skip
         if step % plan.evaluate_every == 0 or step == plan.steps:
-            said = {"step": step, "loss": float(np.mean(losses[-100:])), **scores(network, tokenizer, kept, plan)}
-            print(json.dumps(said), flush=True)
-            if said["score"] > best:
-                best = said["score"]
-                save_adapter(out / ADAPTER, network, said)
+            with progress.mean():
+                offsets, found = scores(network, tokenizer, kept, plan)
+                said = {"step": step, "loss": float(np.mean(losses[-100:])), **found}
+                print(json.dumps(said), flush=True)
+                if said["score"] > progress.best:
+                    progress.best = said["score"]
+                    save_adapter(out / ADAPTER, network, offsets, said)
             with (out / JOURNAL).open("a", encoding="utf-8") as journal:
                 journal.write(json.dumps(said) + "\n")
         if step % plan.save_every == 0 or step % plan.evaluate_every == 0 or step in (plan.steps, stop_at):
-            _save(network, optimiser, step, best, out)
+            progress.save()
 
 
-def scores(network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], plan: Plan) -> dict[str, float]:
-    """For each source the mean recall of the three verdicts, and ``score``, the mean of these and of the 2-way ones."""
+def encoded_all(tokenizer: Tokenizer, pairs: Sequence[Pair], tokens: int) -> list[Encoded]:
+    """Each pair as the model reads it; of many pairs, a share in each of as many processes as there are cores."""
+    if len(pairs) < _MANY:
+        return _share_encoded(tokenizer, pairs, tokens)
+    size = math.ceil(len(pairs) / cores())
+    shares = [pairs[at : at + size] for at in range(0, len(pairs), size)]
+    with ProcessPoolExecutor(cores()) as pool:
+        parts = pool.map(_share_encoded, itertools.repeat(tokenizer), shares, itertools.repeat(tokens))
+        return [row for part in parts for row in part]
+
+
+def _share_encoded(tokenizer: Tokenizer, pairs: Sequence[Pair], tokens: int) -> list[Encoded]:
+    return [encoded(tokenizer, pair.statement, pair.passage, tokens) for pair in pairs]
+
+
+def scores(
+    network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], plan: Plan
+) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """The offsets that make the verdicts on ``pairs`` fair, and with them for each source the mean recall of the three
+    verdicts, the 2-way accuracy, and ``score``, the mean of all these."""
     labels = np.array([pair.label for pair in pairs])
-    probabilities = predictions(network, tokenizer, pairs, plan)
+    sources, groups = np.unique([pair.source for pair in pairs], return_inverse=True)
+    logits = predictions(network, tokenizer, pairs, plan)
+    offsets = fair_offsets(labels, logits, groups)
     found: dict[str, float] = {}
-    for source in sorted({pair.source for pair in pairs}):
-        mine = np.array([pair.source == source for pair in pairs])
-        found[source] = macro_recall(labels[mine], probabilities[mine])
-        found[f"{source} supported"] = supported_accuracy(labels[mine], probabilities[mine])
-    return found | {"score": float(np.mean(list(found.values())))}
+    for group, source in enumerate(sources):
+        mine = groups == group
+        found[str(source)] = macro_recall(labels[mine], logits[mine] + offsets)
+        found[f"{source} supported"] = supported_accuracy(labels[mine], logits[mine] + offsets)
+    return offsets, found | {"score": float(np.mean(list(found.values())))}
 
 
 def predictions(
     network: GroundingNetwork, tokenizer: Tokenizer, pairs: Sequence[Pair], plan: Plan
 ) -> NDArray[np.float32]:
-    """Probabilities ``[len(pairs), 3]``."""
+    """Logits ``[len(pairs), 3]``."""
     rows = [encoded(tokenizer, pair.statement, pair.passage, plan.tokens) for pair in pairs]
     found = np.zeros((len(rows), 3), np.float32)
     network.eval()
     with torch.inference_mode():
         for batch in token_batches([len(row) for row in rows], plan.batch_tokens * 2):
             logits = _logits(network, [rows[at] for at in batch], plan)
-            found[batch] = torch.softmax(logits.float(), 1).cpu().numpy()
+            found[batch] = logits.cpu().numpy()
     return found
 
 
@@ -164,25 +195,6 @@ def _share(step: int, plan: Plan) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, plan.steps - warm)))
-
-
-def _restored(network: GroundingNetwork, optimiser: torch.optim.Optimizer, out: Path) -> tuple[int, float]:
-    if not (out / CHECKPOINT).is_file():
-        return 0, -1.0
-    state = torch.load(out / CHECKPOINT, weights_only=True)
-    mine = network.trained()
-    with torch.no_grad():
-        for name, value in state["trained"].items():
-            mine[name].copy_(value)
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"]), float(state["best"])
-
-
-def _save(network: GroundingNetwork, optimiser: torch.optim.Optimizer, step: int, best: float, out: Path) -> None:
-    trained = {name: value.detach().cpu() for name, value in network.trained().items()}
-    state = {"trained": trained, "optimiser": optimiser.state_dict(), "step": step, "best": best}
-    torch.save(state, out / f"{CHECKPOINT}.new")
-    (out / f"{CHECKPOINT}.new").replace(out / CHECKPOINT)
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:

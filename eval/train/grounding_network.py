@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from retrieval.lora import HEAD, LORA_A, LORA_B
@@ -88,9 +90,16 @@ def open_network(base: Path, lora: LoraShape, dropout: float) -> GroundingNetwor
     return GroundingNetwork(encoder, lora)
 
 
-def save_adapter(path: Path, network: GroundingNetwork, said: Mapping[str, object]) -> None:
-    """Write what was trained as float16 safetensors, with ``said`` and the strength in its metadata."""
+def save_adapter(
+    path: Path, network: GroundingNetwork, offsets: NDArray[np.float32], said: Mapping[str, object]
+) -> None:
+    """Write what was trained as float16 safetensors, with ``said`` and the strength in its metadata.
+
+    ``offsets`` ``[3]`` are added to the head's last bias.
+    """
     from safetensors.torch import save_file
 
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.trained().items()}
+    bias = f"{HEAD}.out.bias"
+    tensors[bias] = (network.out.bias.detach().cpu() + torch.from_numpy(offsets)).half()
     save_file(tensors, path, {"scale": repr(network.lora.scale), "about": json.dumps(said)})

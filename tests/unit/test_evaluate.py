@@ -23,6 +23,7 @@ from eval.stages import best_passages, rankings_of
 from eval.targets import Shown
 from retrieval.errors import Conflict, GateFailed, IndexUnreadable, InvalidRequest, Unavailable
 from tests.fake_targets import FakeTarget
+from tests.live import wait_until
 
 QUESTIONS = {"q1": Question("one"), "q2": Question("two", ("Paris",)), "q3": Question("three")}
 QRELS = {"q1": {"a": 1}, "q2": {"b": 2, "c": 1}, "q3": {"z": 1}}
@@ -114,10 +115,16 @@ def test_what_failed_is_asked_again_by_the_next_try(tmp_path: Path) -> None:
     assert sorted(record.query_id for record in folder.searches()) == ["q1", "q2", "q3"]
 
 
-def test_several_at_once_are_written_in_the_order_of_the_questions(tmp_path: Path) -> None:
+def test_of_several_at_once_a_slow_one_holds_back_none_that_is_done(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run")
-    search_all(folder, FakeTarget(RANKINGS), replace(SETTINGS, jobs=3), ignore)
-    assert [record.query_id for record in folder.searches()] == ["q1", "q2", "q3"]
+
+    def wait_for_the_others(question: str) -> None:
+        if question == "one":
+            wait_until(lambda: len(list(folder.searches())) == 2)
+
+    search_all(folder, FakeTarget(RANKINGS, before=wait_for_the_others), replace(SETTINGS, jobs=3), ignore)
+    written = [record.query_id for record in folder.searches()]
+    assert (sorted(written), written[-1]) == (["q1", "q2", "q3"], "q1")
 
 
 def test_answers_are_kept_beside_the_searches(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from eval.grounding_cases import ABSENT, CONTRADICTED, SUPPORTED, Case, Pair, around, pairs_of
 from eval.grounding_measure import held_apart
-from eval.grounding_sets import Part, abstracts, claims, part_of, questions, thirds
+from eval.grounding_science import abstracts, claims
+from eval.grounding_sets import Part, part_of, questions, thirds
 from eval.train.mixture import choices, mixture, read_pairs, write_pairs
 from retrieval.errors import InvalidRequest
 from tests.grounding import write_scifact, write_squad

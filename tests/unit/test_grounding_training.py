@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from transformers import BertConfig, BertModel
 from eval.grounding_cases import ABSENT, CONTRADICTED, SUPPORTED, Pair
 from eval.grounding_marks import encoded
 from eval.train.card import ship
-from eval.train.grounding import ADAPTER, CHECKPOINT, JOURNAL, Plan, main, predictions, train
+from eval.train.grounding import ADAPTER, CHECKPOINT, JOURNAL, Plan, main, predictions, scores, train
 from eval.train.grounding_network import GroundingNetwork, LoraShape, open_network
 from eval.train.mixture import write_pairs
 from retrieval.bert_graph import BertShape, bert_graph
@@ -100,12 +101,14 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(base: Path, tmp_path: Pa
 
 def test_the_merged_graph_says_what_the_network_said(base: Path, tmp_path: Path) -> None:
     model, tokenizer = network(base)
-    train(model, tokenizer, pairs(), pairs(), plan(20), tmp_path)
+    train(model, tokenizer, pairs(), pairs(), replace(plan(20), evaluate_every=20), tmp_path)
     adapter = Adapter(tmp_path / ADAPTER)
+    offsets, _ = scores(model, tokenizer, pairs(), plan(20))
     # The adapter keeps half precision, and so must what it is compared with.
     for each in model.trained().values():
         each.data = each.data.half().float()
-    wanted = predictions(model, tokenizer, pairs(), plan(20))
+    logits = predictions(model, tokenizer, pairs(), plan(20)) + offsets
+    wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     state = BertModel.from_pretrained(base, add_pooling_layer=False).state_dict()
     tensor = adapter.applied(lambda name: state[name].numpy())
     graph = bert_graph(tensor, BertShape(2, 4, 1e-12), integers=False, head=adapter.head)
