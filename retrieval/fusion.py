@@ -106,14 +106,16 @@ def _min_max(scores: Floats) -> Floats:
     if not width > 0:
         return np.ones(len(scores))
     rest = 1 / len(scores)
-    return (np.maximum((scores - low) / width, 0) + rest) / (1 + rest)
+    laid: Floats = (np.maximum((scores - low) / width, 0) + rest) / (1 + rest)
+    return laid
 
 
 def _deviations(scores: Floats) -> Floats:
     spread = float(scores.std())
     if not spread > 0:
         return np.ones(len(scores))
-    return (scores - scores.min() + np.ptp(scores) / len(scores)) / spread
+    deviations: Floats = (scores - scores.min() + np.ptp(scores) / len(scores)) / spread
+    return deviations
 
 
 def _distributed(scores: Floats) -> Floats:

@@ -1,0 +1,87 @@
+"""What the stages said of one query's candidates, as a matrix: the common ground of blend, calibration and features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+BLENDED = ("lexical", "dense", "fused", "late", "ltr", "rerank")
+"""Stages whose scores can be mixed, in the order of the funnel."""
+
+_PROBABILITIES = frozenset(("rerank",))
+"""Stages that hand out sigmoid(logit). The logit is taken back: probabilities crowd at 0 and 1."""
+
+_FLAT = 1e-9
+"""A spread below this is none: the stage does not tell these candidates apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageTable:
+    """Scores of one query's candidates by stage, in the order in which the candidates came."""
+
+    query: str
+    names: tuple[str, ...]
+    """Stages that saw at least one candidate, in the order of ``BLENDED``."""
+    scores: Floats
+    """``[candidates, stages]`` on each stage's own scale, rerankers as logits; NaN where a stage saw nothing."""
+
+    def __post_init__(self) -> None:
+        if self.scores.ndim != 2 or self.scores.shape[1] != len(self.names):
+            raise ValueError(f"scores {self.scores.shape} do not fit the stages {self.names}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def of(self, stage: str) -> Floats:
+        """The column of one stage; all NaN when the stage saw nothing."""
+        if stage in self.names:
+            column: Floats = self.scores[:, self.names.index(stage)]
+            return column
+        return np.full(len(self), np.nan)
+
+    def standard(self, stages: Sequence[str] = BLENDED) -> Floats:
+        """Each stage's scores less their mean, over their spread, among what it saw: ``[candidates, stages]``.
+
+        What a stage did not see takes the lowest that it gave: a channel leaves out what is worse than
+        its last hit, and a reranker is shown the best first. 0 throughout for a stage that saw nothing
+        or cannot tell candidates apart.
+        """
+        return np.stack([_standard(self.of(stage)) for stage in stages], axis=1)
+
+
+def _standard(column: Floats) -> Floats:
+    seen = np.isfinite(column)
+    if not seen.any() or (spread := float(column[seen].std())) < _FLAT:
+        return np.zeros(len(column))
+    standard: Floats = (np.where(seen, column, column[seen].min()) - column[seen].mean()) / spread
+    return standard
+
+
+def stage_table(query: str, stages: Iterable[Mapping[str, float]]) -> StageTable:
+    """Gather what each candidate's stages scored; stages that cannot be mixed are left out."""
+    rows = list(stages)
+    names = tuple(name for name in BLENDED if any(name in row for row in rows))
+    scores = np.array([[row.get(name, np.nan) for name in names] for row in rows], np.float64)
+    scores = scores.reshape(len(rows), len(names))
+    for column, name in enumerate(names):
+        if name in _PROBABILITIES:
+            scores[:, column] = logit(scores[:, column])
+    return StageTable(query, names, scores)
+
+
+def logit(probability: Floats) -> Floats:
+    """ln(p / (1 - p)), p kept off 0 and 1 by what float64 can tell; NaN stays."""
+    kept = np.clip(probability, 1e-15, 1 - 1e-15)
+    odds: Floats = np.log(kept) - np.log1p(-kept)
+    return odds
+
+
+def sigmoid(values: Floats) -> Floats:
+    """1 / (1 + exp(-x)), without overflow."""
+    found: Floats = 1 / (1 + np.exp(-np.clip(values, -60, 60)))
+    return found
