@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ABI = 5
+ABI = 6
 """Counts changes of any signature; a library of another number is not used. Beside ``riddle_abi`` in scan.cpp."""
 
 _HERE = Path(__file__).resolve().parent
@@ -22,6 +22,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "riddle_score_rows_int8": (None, (_P, _P, _P, _I, _P, _I, _P)),
     "riddle_score_rows_f16": (None, (_P, _P, _I, _P, _I, _P)),
     "riddle_score_rows_f32": (None, (_P, _P, _I, _P, _I, _P)),
+    "riddle_max_sim": (_N, (_P, _I, _P, _P, _I, _P, _I, _P, _P, _P, _I, _I, _P, _I, _I, _P)),
     "riddle_top": (_I, (_P, _I, _I, _P, _P)),
     "riddle_search_lists_int8": (
         _I,
