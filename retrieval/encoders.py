@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,20 @@ from retrieval.errors import InvalidRequest, ModelMissing
 from retrieval.graphs import Engine, GraphRuntime, best_runtime, cpu_flags, open_engine
 from retrieval.models import ModelFiles
 from retrieval.remote_encoders import Transport, remote_encoder
-from retrieval.tokens import Tokenizer, model_inputs
+from retrieval.tokens import Encoded, Tokenizer, model_inputs
 from retrieval.types import Encoder, EncoderSpec, Role, Vectors
 
-__all__ = ["GraphEncoder", "Runtime", "Transport", "open_encoder", "remote_encoder", "spec_of"]
+__all__ = [
+    "GraphEncoder",
+    "OpenEncoder",
+    "Runtime",
+    "Transport",
+    "open_encoder",
+    "prefixed",
+    "remote_encoder",
+    "spec_of",
+    "unit",
+]
 
 Runtime = Literal["auto", "onnxruntime", "openvino", "sentence-transformers"]
 
@@ -73,6 +83,27 @@ def _graph_for(runtime: GraphRuntime, files: ModelFiles, onnx: Path) -> Path:
     return (files.openvino or onnx) if runtime == "openvino" else onnx
 
 
+class OpenEncoder(Encoder, Protocol):
+    """An encoder whose two steps can be taken apart, so that texts of many callers share one pass of the model."""
+
+    def tokens(self, texts: Sequence[str], role: Role | None, max_tokens: int) -> list[Encoded]:
+        """Each text as the model reads it, special tokens included, cut to ``max_tokens``; no prefix without a role."""
+        ...
+
+    def pooled(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+        """``[len(encoded), dimension]`` before normalisation; ``unit`` of it is what ``encode`` gives.
+
+        Nothing may be longer than ``spec.max_tokens``.
+        """
+        ...
+
+
+def prefixed(spec: EncoderSpec, texts: Sequence[str], role: Role | None) -> list[str]:
+    """The texts behind the prefix of their role; as they are without one."""
+    prefix = {"query": spec.query_prefix, "passage": spec.passage_prefix, None: ""}[role]
+    return [prefix + text for text in texts]
+
+
 class GraphEncoder:
     """An encoder whose transformer is a graph: tokenise, batch by length, run, pool, normalise."""
 
@@ -88,9 +119,13 @@ class GraphEncoder:
         return self._spec
 
     def encode(self, texts: Sequence[str], role: Role) -> Vectors:
-        prefix = self._spec.query_prefix if role == "query" else self._spec.passage_prefix
-        encoded = self._tokenizer.encode([prefix + text for text in texts], self._spec.max_tokens)
-        vectors: Vectors = np.zeros((len(texts), self._spec.dimension), np.float32)
+        return unit(self.pooled(self.tokens(texts, role, self._spec.max_tokens)))
+
+    def tokens(self, texts: Sequence[str], role: Role | None, max_tokens: int) -> list[Encoded]:
+        return self._tokenizer.encode(prefixed(self._spec, texts, role), max_tokens)
+
+    def pooled(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = np.zeros((len(encoded), self._spec.dimension), np.float32)
         lengths = [len(each) for each in encoded]
         engine = self._single if sum(lengths) <= SINGLE_TOKENS else self._bulk
 
@@ -102,7 +137,7 @@ class GraphEncoder:
                     f"{self._spec.name} gives {hidden.shape[-1]} dimensions where its folder says "
                     f"{self._spec.dimension}: riddle models verify {self._spec.name}"
                 )
-            vectors[batch] = unit(self._pool(hidden, inputs["attention_mask"]))
+            vectors[batch] = self._pool(hidden, inputs["attention_mask"])
 
         engine.lanes.run(fill, token_batches(lengths, engine.batch_tokens))
         return vectors

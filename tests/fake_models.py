@@ -6,11 +6,13 @@ import hashlib
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.tokens import Encoded
 from retrieval.types import EncoderSpec, Role, Vectors
 
 _WORD = re.compile(r"[\u4e00-\u9fff]|\w+")
@@ -60,13 +62,34 @@ class FakeEncoder:
             for word in words(text)[: self._spec.max_tokens]:
                 counts[word] = counts.get(word, 0) + 1
             for word, count in counts.items():
-                digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
-                axis = int.from_bytes(digest[:4], "little") % self._spec.dimension
-                vectors[row, axis] += (1.0 if digest[4] & 1 else -1.0) * math.sqrt(count)
+                number = _word_id(word)
+                vectors[row, (number >> 8) % self._spec.dimension] += (1.0 if number & 1 else -1.0) * math.sqrt(count)
             if not vectors[row].any():
                 vectors[row, 0] = 1.0
         norms = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
         return vectors / norms if len(texts) else vectors
+
+    def tokens(self, texts: Sequence[str], role: Role | None, max_tokens: int) -> list[Encoded]:
+        """A token for each word, between a first and a last; what a word counts for can be read off its id."""
+        room = max_tokens - 2
+        rows = [[0, *(_word_id(word) for word in words(text)[:room]), 1] for text in texts]
+        return [Encoded(row, [0] * len(row)) for row in rows]
+
+    def pooled(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+        if self.fail_with is not None:
+            raise self.fail_with
+        vectors: NDArray[np.float32] = np.zeros((len(encoded), self._spec.dimension), np.float32)
+        for row, tokens in enumerate(encoded):
+            for number, count in Counter(tokens.ids[1:-1]).items():
+                vectors[row, (number >> 8) % self._spec.dimension] += (1.0 if number & 1 else -1.0) * math.sqrt(count)
+            if not vectors[row].any():
+                vectors[row, 0] = 1.0
+        return vectors
+
+
+def _word_id(word: str) -> int:
+    digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4], "little") << 8 | digest[4]
 
 
 class FakeReranker:

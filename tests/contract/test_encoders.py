@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from retrieval.encoders import Runtime, open_encoder
+from retrieval.encoders import OpenEncoder, Runtime, open_encoder, unit
 from retrieval.models import read_model
 from retrieval.remote_encoders import Flavour, remote_encoder
 from retrieval.types import Encoder, Role
@@ -79,6 +79,15 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
     return ENCODERS[request.param]()
 
 
+LOCAL = [name for name in ENCODERS if not name.startswith("remote-")]
+"""Those whose tokens are not another server's."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in REAL else []) for name in LOCAL])
+def apart(request: pytest.FixtureRequest) -> OpenEncoder:
+    return cast(OpenEncoder, ENCODERS[request.param]())
+
+
 @pytest.mark.parametrize("role", ["query", "passage"])
 def test_every_text_gets_one_unit_row_of_float32(encoder: Encoder, role: Role) -> None:
     vectors = encoder.encode(TEXTS, role)
@@ -123,6 +132,24 @@ def test_threads_may_share_an_encoder(encoder: Encoder) -> None:
         found = list(pool.map(lambda text: encoder.encode([text], "passage"), TEXTS * 3))
     for number, vectors in enumerate(found):
         assert (vectors @ alone[number % len(TEXTS)].T).item() > 0.999
+
+
+def test_an_encoder_taken_apart_gives_the_vectors_that_it_gives_whole(apart: OpenEncoder) -> None:
+    roles: tuple[Role, Role] = ("query", "passage")
+    for role in roles:
+        tokens = apart.tokens(TEXTS, role, apart.spec.max_tokens)
+        assert max(map(len, tokens)) <= apart.spec.max_tokens
+        vectors = apart.pooled(tokens)
+        assert vectors.shape == (len(TEXTS), apart.spec.dimension)
+        assert (unit(vectors) * apart.encode(TEXTS, role)).sum(axis=1).min() > 0.98
+    assert apart.pooled([]).shape == (0, apart.spec.dimension)
+
+
+def test_one_token_more_than_fits_tells_that_a_text_is_too_long(apart: OpenEncoder) -> None:
+    longest = apart.spec.max_tokens
+    short, long = apart.tokens(["a cat", "cat " * longest], None, longest + 1)
+    assert len(short) == 4
+    assert len(long) == longest + 1
 
 
 def test_the_spec_says_what_an_index_must_know(encoder: Encoder) -> None:
