@@ -37,6 +37,10 @@ class ServedPassage:
     document_id: str
     score: float
     features: Features
+    vector: str = ""
+    """What learned ranking knew of it when it was served, float32 in base64 (``ranking.features.packed``)."""
+    team: str = ""
+    """The ranker that put it here, where two took turns; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,10 @@ class QueryRow:
     error: str = ""
     """Code of the problem that was the reply; empty when there was none."""
     answer: AnswerFacts | None = None
+    vectors: str = ""
+    """Version of the features that the results' vectors are of; empty where the request was not drawn to keep them."""
+    ltr: str = ""
+    """Hash of the learned ranker that scored these vectors; empty where there was none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,10 @@ class Candidate:
     score: float
     scored_by: str
     stages: Mapping[str, StageScore]
+    vector: str = ""
+    """What learned ranking knew of it, as ``ranking.features.stamped`` writes it; empty when nobody asked."""
+    team: str = ""
+    """The ranker that put it here, where two take turns (``ranking/interleaving.py``); else empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import hmac
 import logging
 import os
 import secrets
+import zlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -47,11 +48,19 @@ class LogSettings:
     """Most bytes of the query log, and of feedback; the oldest files go first. 0 for no limit."""
     queries: Literal["text", "digest"] = "text"
     """How queries are kept: as they were asked, or as keyed digests that only tell equal ones."""
+    vectors: float = 1.0
+    """Share of requests, 0 to 1, kept with the features that learned ranking saw: what `riddle ltr` learns from."""
 
     def __post_init__(self) -> None:
         for name, value in (("days", self.days), ("feedback_days", self.feedback_days), ("max_bytes", self.max_bytes)):
             if value < 0:
                 raise ValueError(f"log.{name} must be at least 0, not {value}")
+        if not 0 <= self.vectors <= 1:
+            raise ValueError(f"log.vectors must be from 0 to 1, not {self.vectors}")
+
+    def keeps_vectors(self, request_id: str) -> bool:
+        """Whether this request is drawn; the same for all who ask, in every process."""
+        return zlib.crc32(request_id.encode()) < self.vectors * 2**32
 
 
 class QueryLog:
@@ -64,7 +73,7 @@ class QueryLog:
     def __init__(self, home: Path, settings: LogSettings, telemetry: Telemetry, *, waiting: int = WAITING) -> None:
         self._lines = DayFiles(home / LOG_FOLDER, days=settings.days, max_bytes=settings.max_bytes)
         self._feedback = DayFiles(home / FEEDBACK_FOLDER, days=settings.feedback_days, max_bytes=settings.max_bytes)
-        self._digests = settings.queries == "digest"
+        self._settings = settings
         self._telemetry = telemetry
         self._waiting: deque[QueryRow] = deque()
         self._room = waiting
@@ -74,7 +83,7 @@ class QueryLog:
 
     def add(self, row: QueryRow) -> None:
         """Take a line: known to ``find`` at once, on disk soon."""
-        if self._digests:
+        if self._settings.queries == "digest":
             try:
                 row = replace(row, query=self._digest(row.query))
             except OSError as error:
@@ -83,7 +92,10 @@ class QueryLog:
                 )
                 self._telemetry.query_log("dropped", 1)
                 return
-        self._recent.add(row)
+        plain = _without_vectors(row)
+        self._recent.add(plain)
+        if not self._settings.keeps_vectors(row.request_id):
+            row = plain
         if len(self._waiting) >= self._room:
             self._telemetry.query_log("dropped", 1)
             return
@@ -210,6 +222,13 @@ class _Recent:
 
     def get(self, request_id: str, key: str) -> QueryRow | None:
         return self._held.get((key, request_id))
+
+
+def _without_vectors(row: QueryRow) -> QueryRow:
+    """For memory, where feedback looks requests up and needs none of them."""
+    if not row.vectors:
+        return row
+    return replace(row, vectors="", ltr="", results=tuple(replace(each, vector="") for each in row.results))
 
 
 def _weight(row: QueryRow) -> int:

@@ -53,6 +53,7 @@ HEAVY: dict[str, set[str]] = {
     "gguf": set(),
     "huggingface_hub": {"services/model_sources.py"},
     "ir_measures": {"eval/retrieval_metrics.py"},
+    "lightgbm": {"ranking/ltr.py", "ranking/train/trees.py"},
     "ragas": {"eval/answer_metrics.py"},
     "openai": {"eval/judge.py"},
     "ir_datasets": {"eval/dataset_formats/catalogue.py"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from eval.usage_rows import AnswerFacts, QueryRow, ServedPassage
 from generation.events import FinalAnswer
+from ranking.features import Stamp, unstamped
 from retrieval.errors import InvalidRequest, RiddleError
 from retrieval.types import Candidate
 from services.auth import Caller
@@ -47,6 +48,7 @@ class Record:
         """Keep what the search brought; a search's own line is complete then, an answer's is not."""
         if self.log is None:
             return
+        stamp = stamp_of(found.page.candidates)
         self.row = replace(
             self.row,
             generation=found.generation,
@@ -54,7 +56,9 @@ class Record:
             cache=found.cache,
             degraded=found.degraded,
             timings_ms=found.timings_ms,
-            results=tuple(_served(candidate) for candidate in found.page.candidates),
+            results=tuple(_served(candidate, stamp) for candidate in found.page.candidates),
+            vectors=stamp.features,
+            ltr=stamp.model,
         )
         if self.row.kind == "search":
             self._add(self.row)
@@ -132,6 +136,14 @@ class Recorder:
         )
 
 
-def _served(candidate: Candidate) -> ServedPassage:
+def stamp_of(candidates: Sequence[Candidate]) -> Stamp:
+    """Of which features and model the vectors of a page are; empty unless every result has one and all are of one."""
+    stamps = {unstamped(candidate.vector)[0] for candidate in candidates}
+    return stamps.pop() if len(stamps) == 1 else Stamp("", "")
+
+
+def _served(candidate: Candidate, stamp: Stamp) -> ServedPassage:
     stages = {name: (stage.rank, stage.score) for name, stage in candidate.stages.items()}
-    return ServedPassage(candidate.passage.passage_id, candidate.passage.document_id, candidate.score, stages)
+    vector = unstamped(candidate.vector)[1] if stamp.features else ""
+    passage = candidate.passage
+    return ServedPassage(passage.passage_id, passage.document_id, candidate.score, stages, vector, candidate.team)
