@@ -44,6 +44,11 @@ class StageTable:
             return column
         return np.full(len(self), np.nan)
 
+    def only(self, stages: Sequence[str]) -> StageTable:
+        """The same candidates as if no other stage had run."""
+        kept = [at for at, name in enumerate(self.names) if name in stages]
+        return StageTable(self.query, tuple(self.names[at] for at in kept), self.scores[:, kept])
+
     def standard(self, stages: Sequence[str] = BLENDED) -> Floats:
         """Each stage's scores less their mean, over their spread, among what it saw: ``[candidates, stages]``.
 

@@ -122,4 +122,5 @@ def _distributed(scores: Floats) -> Floats:
     spread = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
     if not spread > 0:
         return np.full(len(scores), 0.5)
-    return np.maximum((scores - scores.mean() + 3 * spread) / (6 * spread), LEAST)
+    gains: Floats = np.maximum((scores - scores.mean() + 3 * spread) / (6 * spread), LEAST)
+    return gains

@@ -13,7 +13,9 @@ from retrieval.errors import RiddleError
 from services import commands
 from services.commands.common import note, one_line
 
-ORDER = ("up", "build", "search", "collections", "keys", "models", "config", "doctor", "demo", "serve", "bench", "eval")
+ORDER = (
+    "up", "build", "search", "collections", "keys", "models", "config", "doctor", "demo", "serve", "bench", "tune", "eval"
+)  # fmt: skip
 """The order of the modules of `services.commands` in the help; others follow by name."""
 
 

@@ -27,10 +27,10 @@ def cut(text: str, words: int = WORDS) -> list[Chunk]:
     ]
 
 
-def part(documents: Sequence[Document], encoder: Encoder | None = None) -> Part:
-    """These documents, cut and encoded."""
+def part(documents: Sequence[Document], encoder: Encoder | None = None, words: int = WORDS) -> Part:
+    """These documents, cut into chunks of so many words and encoded."""
     encoder = encoder or FakeEncoder()
-    chunks = [cut(document.text) for document in documents]
+    chunks = [cut(document.text, words) for document in documents]
     texts = [
         passage_text(document.title, chunk.headings, chunk.context, document.text[chunk.start : chunk.end])
         for document, own in zip(documents, chunks, strict=True)

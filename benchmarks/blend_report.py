@@ -1,0 +1,285 @@
+"""Studies what ``blend_study`` collected, and fits the defaults of blend and calibration to it.
+
+    python -m benchmarks.blend_report --out FOLDER [--write]
+
+Every figure of a set comes from blends and calibrations that were fitted without that set, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from eval.retrieval_metrics import evaluate_by_query
+from eval.stages import as_run, best_passages
+from eval.statistics import mean_intervals, sign_flip
+from eval.tuning import METRIC, SIGNS, WEIGHTS, Asked, decide
+from ranking import tuned as tuned_module
+from ranking.blend import Blend, Judged, learn, usual_scales
+from ranking.calibration import Calibration, calibration_error, fit_calibration, reliability
+from ranking.query_signs import SIGNS as NAMES
+from ranking.query_signs import query_signs
+from ranking.stage_table import BLENDED, Floats, StageTable, sigmoid
+from ranking.tuned import Tuned, as_rung, rung_of
+from retrieval.durable import replace_json
+from retrieval.fusion import fuse
+from retrieval.types import Hits
+
+START = Blend(dict.fromkeys(BLENDED, 0.5))
+"""Where the pooled fit begins; with some hundred queries it decides nothing."""
+
+POOL_SPREAD, SLOPES = 1.0, (0.0, 0.05, 0.1, 0.2)
+SHIPPED_SLOPE = 0.05
+
+Order = Callable[[StageTable], Floats]
+
+
+def load(out: Path, suffix: str = "") -> dict[str, list[Asked]]:
+    """What was collected, by set."""
+    found = {}
+    for path in sorted(out.glob(f"*{suffix}.json.gz")):
+        name = path.name.removesuffix(".json.gz").removesuffix(suffix)
+        if "." in name:
+            continue
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            told = json.load(file)
+        found[name] = [
+            Asked(
+                each["id"],
+                StageTable(
+                    each["query"],
+                    tuple(each["names"]),
+                    np.array(each["scores"], np.float64).reshape(len(each["documents"]), len(each["names"])),
+                ),
+                tuple(each["documents"]),
+                told["qrels"].get(each["id"], {}),
+            )
+            for each in told["queries"]
+        ]
+    return found
+
+
+def measured(asked: Sequence[Asked], scores: Order) -> Floats:
+    """nDCG@10 of each query in the order of ``scores``."""
+    run = {}
+    for each in asked:
+        order = np.argsort(-scores(each.table), kind="stable").tolist()
+        run[each.query_id] = as_run(best_passages((each.documents[place], 0.0) for place in order))
+    found = evaluate_by_query({each.query_id: dict(each.grades) for each in asked}, run, [METRIC])[METRIC]
+    return np.array([found[each.query_id] for each in asked])
+
+
+def stage(name: str) -> Order:
+    """One stage alone; what it did not see stays behind."""
+    return lambda table: np.nan_to_num(table.of(name), nan=-1e9)
+
+
+def fused(method: str, normalisation: str = "min-max") -> Order:
+    """Both channels, fused in another way."""
+
+    def scores(table: StageTable) -> Floats:
+        channels = {}
+        for name in ("lexical", "dense"):
+            column = table.of(name)
+            rows = np.flatnonzero(np.isfinite(column))
+            rows = rows[np.argsort(-column[rows], kind="stable")]
+            channels[name] = Hits(rows.astype(np.int64), column[rows].astype(np.float32))
+        hits = fuse(channels, method, normalisation=normalisation)  # type: ignore[arg-type]
+        found = np.zeros(len(table))
+        found[hits.rows] = hits.scores
+        return found
+
+    return scores
+
+
+def pooled(sets: Mapping[str, Sequence[Asked]], slope_spread: float = 0.0) -> Blend:
+    """One blend for all of these sets; each set counts as much, whatever its number of queries."""
+    judged = [each.judged for asked in sets.values() for each in asked]
+    start = Blend(START.weights, {}, usual_scales([each.table for each in judged]))
+    return learn(judged, start, weight_spread=POOL_SPREAD, slope_spread=slope_spread)
+
+
+def without(sets: Mapping[str, Sequence[Asked]], name: str) -> dict[str, Sequence[Asked]]:
+    return {other: asked for other, asked in sets.items() if other != name}
+
+
+def compare(sets: Mapping[str, Sequence[Asked]]) -> None:
+    """Table 1: stages, fusions and blends, set by set; then all queries together against the strongest plain ways."""
+    ways: dict[str, dict[str, Floats]] = {}
+    for name, asked in sets.items():
+        row = {each: measured(asked, stage(each)) for each in ("lexical", "dense", "fused")}
+        row |= {"min-max": measured(asked, fused("weighted")), "z": measured(asked, fused("weighted", "z"))}
+        row["dbsf"] = measured(asked, fused("dbsf"))
+        row["rerank"] = measured(asked, stage("rerank")) if "rerank" in asked[0].table.names else row["fused"]
+        for spread in SLOPES:
+            row[f"blend {spread:g}"] = measured(asked, pooled(without(sets, name), spread).scores)
+        ways[name] = row
+        print(f"{name:<9}{len(asked):4} " + "  ".join(f"{way} {values.mean():.3f}" for way, values in row.items()))
+    blends = [f"blend {spread:g}" for spread in SLOPES]
+    for against in ("lexical", "dense", "fused", "rerank"):
+        for blend in blends:
+            gains = np.concatenate([row[blend] - row[against] for row in ways.values()])
+            low, high = mean_intervals(gains)[0]
+            p = float(sign_flip(gains)[0])
+            print(f"{blend} against {against}: {gains.mean():+.4f} ({low:+.4f} to {high:+.4f}) p {p:.4f}")
+    for name, row in ways.items():
+        best = max(("lexical", "dense", "fused", "rerank"), key=lambda way: row[way].mean())
+        for blend in blends:
+            gains = row[blend] - row[best]
+            print(f"  {name}: {blend} against its best, {best}: {gains.mean():+.4f} p {float(sign_flip(gains)[0]):.3f}")
+
+
+def curve(sets: Mapping[str, Sequence[Asked]], repeats: int = 10) -> None:
+    """Table 2: what so many judgements of a set bring beyond the default, on the rest of the set."""
+    for name, asked in sets.items():
+        default = pooled(without(sets, name), SHIPPED_SLOPE)
+        base = dict(zip((each.query_id for each in asked), measured(asked, default.scores), strict=True))
+        told = []
+        for count in (5, 10, 20, 40):
+            gains = []
+            for seed in range(repeats):
+                drawn = random.Random(seed).sample(list(asked), min(count, len(asked) // 2))
+                rest = [each for each in asked if each not in drawn]
+                values = measured(rest, learn([each.judged for each in drawn], default).scores)
+                gains.append(float(values.mean()) - float(np.mean([base[each.query_id] for each in rest])))
+            told.append(f"{count}: {np.mean(gains):+.4f} (sd {np.std(gains):.4f})")
+        verdict = decide(asked, default)
+        tried = {each.name: each for each in verdict.trials}
+        told += [f"{way} {tried[way].gain:+.4f} p {tried[way].p:.3f}" for way in (WEIGHTS, SIGNS)]
+        print(f"{name:<9}" + "  ".join(told) + f"  adopted {verdict.adopted or 'nothing'}, needed {verdict.needed}")
+
+
+def itself(sets: Mapping[str, Sequence[Asked]], known: Mapping[str, Sequence[Asked]]) -> None:
+    """Table 3: what a collection shows of itself against what judgements say of it."""
+    for name in sorted(set(sets) & set(known)):
+        stages = [each for each in ("lexical", "dense", "fused", "rerank") if each in sets[name][0].table.names]
+        found = [each for each in known[name] if any(grade for grade in each.grades.values()) and len(each.table)]
+        shown = {each: measured(found, stage(each)).mean() for each in stages}
+        real = {each: measured(sets[name], stage(each)).mean() for each in stages}
+        default = pooled(without(sets, name), SHIPPED_SLOPE)
+        plain = measured(sets[name], default.scores)
+        told = []
+        for spread in (0.1, 0.2, 0.5):
+            learned = learn([each.judged for each in found], default, weight_spread=spread)
+            told.append(f"{spread:g}: {(measured(sets[name], learned.scores) - plain).mean():+.4f}")
+        print(f"{name:<9}{len(found)} items; shown / judged: "
+              + "  ".join(f"{each} {shown[each]:.3f} / {real[each]:.3f}" for each in stages)
+              + "  learned from items: " + "  ".join(told))  # fmt: skip
+
+
+def fitted(sets: Mapping[str, Sequence[Asked]], blend: Blend, rung: str, *, signs: bool = True) -> Calibration:
+    """The calibration of a rung over these sets."""
+    judged = [each.judged for asked in sets.values() for each in asked if rung_of(as_rung(each.table, rung)) == rung]
+    tables = [as_rung(each.table, rung) for each in judged]
+    relevant = [(each.gains > 0).astype(np.float64) for each in judged]
+    return fit_calibration(
+        rung,
+        [blend.scores(table) for table in tables],
+        relevant,
+        [query_signs(table) for table in tables] if signs else None,
+        blend.scales,
+    )
+
+
+def calibrated(sets: Mapping[str, Sequence[Asked]]) -> None:
+    """Table 4: the error of probabilities on a set that neither blend nor calibration has seen."""
+    for rung in ("rerank", "fused"):
+        for name, asked in sets.items():
+            judged = [each.judged for each in asked if rung_of(as_rung(each.table, rung)) == rung]
+            if not judged:
+                continue
+            rest = without(sets, name)
+            if not any(rung in each.table.names for asked in rest.values() for each in asked):
+                continue
+            blend = pooled(rest, SHIPPED_SLOPE)
+            told = []
+            for label, signs in (("score", False), ("score and signs", True)):
+                found = fitted(rest, blend, rung, signs=signs)
+                promised, kept, top_promised, top_kept = _promises(judged, blend, rung, found)
+                told.append(
+                    f"{label}: all {calibration_error(promised, kept):.4f}, first ten "
+                    f"{calibration_error(top_promised, top_kept):.3f}"
+                )
+            raw = ""
+            if rung == "rerank":
+                logits = np.concatenate([each.table.of("rerank") for each in judged])
+                seen = np.isfinite(logits)
+                gains = np.concatenate([each.gains > 0 for each in judged])[seen].astype(np.float64)
+                raw = f"; the model's own sigmoid: all {calibration_error(sigmoid(logits[seen]), gains):.4f}"
+            print(f"{rung:<7}{name:<9}" + "; ".join(told) + raw)
+            points = reliability(top_promised, top_kept)
+            told = [f"{each.promised:.2f}/{each.kept:.2f} ({each.count})" for each in points]
+            print("   first ten, promised / kept: " + "  ".join(told))
+
+
+def _promises(
+    judged: Sequence[Judged], blend: Blend, rung: str, found: Calibration
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Probabilities and relevance of all candidates, and of each query's first ten."""
+    every: list[tuple[Floats, Floats]] = []
+    heads: list[tuple[Floats, Floats]] = []
+    for each in judged:
+        table = as_rung(each.table, rung)
+        scores = blend.scores(table)
+        told = found.probabilities(scores, query_signs(table))
+        head = np.argsort(-scores, kind="stable")[:10]
+        every.append((told, (each.gains > 0).astype(np.float64)))
+        heads.append((told[head], (each.gains[head] > 0).astype(np.float64)))
+    promised, kept = (np.concatenate(part) for part in zip(*every, strict=True))
+    top_promised, top_kept = (np.concatenate(part) for part in zip(*heads, strict=True))
+    return promised, kept, top_promised, top_kept
+
+
+def write(sets: Mapping[str, Sequence[Asked]]) -> None:
+    """Fit the defaults to all sets, and put them where ``ranking.tuned`` reads them."""
+    blend = _rounded(pooled(sets, SHIPPED_SLOPE))
+    rungs = [rung for rung in ("rerank", "late", "ltr", "fused") if any(
+        rung_of(as_rung(each.table, rung)) == rung for asked in sets.values() for each in asked)]  # fmt: skip
+    evidence = {
+        "kind": "judgements of several collections",
+        "queries": {name: len(asked) for name, asked in sets.items()},
+        "created": datetime.now(UTC).date().isoformat(),
+    }
+    told = Tuned(blend, tuple(fitted(sets, blend, rung) for rung in rungs), evidence)
+    path = Path(tuned_module.__file__).with_name("tuned.json")
+    replace_json(path, Tuned.from_json(json.loads(json.dumps(told.as_json()), parse_float=_short)).as_json())
+    print(f"{path}: version {told.version}, weights {blend.weights}")
+    for name, slopes in blend.slopes.items():
+        print(f"  {name}: " + "  ".join(f"{sign} {slopes[sign]:+.3f}" for sign in NAMES))
+
+
+def _rounded(blend: Blend) -> Blend:
+    return Blend.from_json(json.loads(json.dumps(blend.as_json()), parse_float=_short))
+
+
+def _short(text: str) -> float:
+    return round(float(text), 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--write", action="store_true", help="fit the defaults and write them")
+    asked = parser.parse_args()
+    sets = load(asked.out)
+    print("1. ways to rank, nDCG@10; blends learned from the other sets, by how freely signs move them")
+    compare(sets)
+    print("2. what judgements of the set itself bring beyond that")
+    curve(sets)
+    print("3. what the collection shows of itself")
+    itself(sets, load(asked.out, ".known"))
+    print("4. calibration error")
+    calibrated(sets)
+    if asked.write:
+        write(sets)
+
+
+if __name__ == "__main__":
+    main()
