@@ -14,8 +14,20 @@ from services import commands
 from services.commands.common import note, one_line
 
 ORDER = (
-    "up", "build", "search", "collections", "keys", "models", "config", "doctor", "demo", "serve", "bench", "tune", "eval"
-)  # fmt: skip
+    "up",
+    "build",
+    "search",
+    "collections",
+    "keys",
+    "models",
+    "config",
+    "doctor",
+    "demo",
+    "serve",
+    "bench",
+    "tune",
+    "eval",
+)
 """The order of the modules of `services.commands` in the help; others follow by name."""
 
 
