@@ -105,6 +105,11 @@ def trial(
                 f"{queries} queries with judgements in a half: at least {LEAST_QUERIES} are needed in each, "
                 f"{2 * LEAST_QUERIES} in all, and to see a gain rather some hundred"
             )
+    if against not in STAGES:
+        raise InvalidRequest(f"{against!r} is no stage to be held against; those are {', '.join(STAGES)}")
+    orders = {stage: stage_order(judged, features.names, stage) for stage in STAGES}
+    if orders[against] is None:
+        raise InvalidRequest(f"no list says what the stage {against} made of its candidates")
     scores: dict[int, Floats] = {}
     rounds = []
     for train_on in (first, ~first):
@@ -114,9 +119,6 @@ def trial(
         model = LtrModel(model_file(grown, features, columns))
         scores |= {at: model.scores(judged[at].vectors) for at in np.flatnonzero(~train_on).tolist()}
     held_out = tuple(scores[at] for at in range(len(judged)))
-    orders = {stage: stage_order(judged, features.names, stage) for stage in STAGES}
-    if orders[against] is None:
-        raise InvalidRequest(f"no list says what the stage {against} made of its candidates")
     values = {stage: quality(judged, order) for stage, order in orders.items() if order is not None}
     return _told(judged, held_out, values, against, first, rounds, level)
 

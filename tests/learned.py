@@ -76,11 +76,12 @@ def random_vectors(rows: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype
 
 
 def looked_at(
-    chances: Sequence[float], searches: int, *, seed: int = 1, swaps: float = 0.0, queries: int = 40
+    chances: Sequence[float], searches: int, *, seed: int = 1, swaps: float = 0.0, queries: int = 40, good: bool = False
 ) -> list[Impression]:
     """Pages of people who look at place k with ``chances[k]`` and open what they look at and want.
 
-    What is wanted differs by passage. ``swaps`` is the share of pages whose order is shuffled.
+    What is wanted differs by passage. ``swaps`` is the share of pages whose order is shuffled; the others stand
+    in an order without reason, or with ``good`` in that of how much they are wanted.
     """
     draw = random.Random(seed)
     places = len(chances)
@@ -89,6 +90,8 @@ def looked_at(
     for _ in range(searches):
         query = draw.randrange(queries)
         order = list(range(places))
+        if good:
+            order.sort(key=lambda number: -wanted[query, number])
         if draw.random() < swaps:
             draw.shuffle(order)
         clicked = tuple(

@@ -70,7 +70,8 @@ class TreeSettings:
     top: int = 10
     """The k of nDCG@k that the lists held out are measured by."""
     seed: int = 20_261_130
-    threads: int = 2
+    threads: int = 1
+    """One grows a hundred thousand rows in seconds, and on a busy machine several wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
