@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ABI = 6
+ABI = 7
 """Counts changes of any signature; a library of another number is not used. Beside ``riddle_abi`` in scan.cpp."""
 
 _HERE = Path(__file__).resolve().parent
@@ -32,6 +32,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         _I,
         (_P, _P, _I, _P, _F, _P, _P, _I, _P, _P, _N, _P, _I, _I, _F, _F, _P, _P, _P),
     ),
+    "riddle_transformer": (_N, (_P, _P, _P, _P, _I, _N, _P)),
     "riddle_nearest_leaves": (None, (_P, _P, _I, _I, _P, _P, _I, _P, _P, _P, _I, _I, _P, _P)),
     "riddle_add_rows": (None, (_P, _P, _P, _I, _I, _P, _P, _P)),
     "riddle_cell_neighbours": (_N, (_P, _P, _I, _P, _I, _I, _P)),
