@@ -11,7 +11,7 @@ from services.cli import build_app
 from services.models import verify
 from tests.requires import need
 
-FLOORS = {"scifact": 0.66, "squad": 0.84, "cmrc2018": 0.84, "drcd": 0.77}
+FLOORS = {"scifact": 0.72, "squad": 0.90, "cmrc2018": 0.90, "drcd": 0.83}
 """Balanced accuracy of supported against the rest; a sample scatters, so that they lie below the card's figures."""
 
 
