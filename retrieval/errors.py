@@ -87,6 +87,13 @@ class RequestNotFound(RiddleError):
     title = "Unknown request"
 
 
+class ModelNotFound(RiddleError):
+    """The server answers for no model of that name (HTTP 404)."""
+
+    code = "model_not_found"
+    title = "Unknown model"
+
+
 class Conflict(RiddleError):
     """Someone else holds or changed what this wants, for example a build of the same collection (HTTP 409)."""
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import httpx
 from fastapi import APIRouter, FastAPI
 
-from generation.answer import Answerer
-from generation.chat import ChatOptions, ChatServer
-from generation.embedded import EmbeddedModel
-from generation.engine import ChatModel
 from indexing.build import BuildSummary, Progress, build
 from ranking.cross_encoder import open_reranker
 from ranking.pipeline import RankPipeline
-from retrieval.errors import CollectionNotFound, ModelMissing
+from retrieval.errors import CollectionNotFound, SettingsError
 from retrieval.models import find_model
 from retrieval.store import CollectionStore
 from services.auth import KeyDoor, is_loopback, token_door
@@ -38,6 +32,7 @@ from services.keys import key_ring
 from services.life import Life
 from services.loading import Deferred
 from services.models import listed
+from services.peers.opening import embed_port, score_port
 from services.pool import Pool
 from services.ports import RankPort, RecallPort
 from services.preparing import Preparation
@@ -47,6 +42,7 @@ from services.recall.app import create_app as create_recall
 from services.settings import Settings
 from services.shelf import EncoderShelf
 from services.telemetry import Telemetry
+from services.writers import answerer_of
 
 Say = Callable[[str], None]
 Ready = Callable[[], Awaitable[Mapping[str, str]]]
@@ -79,7 +75,10 @@ def gateway_app(settings: Settings, say: Say | None = None) -> FastAPI:
     door = KeyDoor(key_ring(settings.home), exposed=not is_loopback(settings.server.host))
     telemetry = Telemetry()
     log = _query_log(settings, telemetry, life)
-    parts = Parts(recall, rank, answerer, cache, telemetry, door, _jobs(settings, encoders), writer, log)
+    embed = embed_port(settings, lambda: encoders.wait(encoders.default), life, telemetry)
+    scores = score_port(settings, life, telemetry)
+    jobs = _jobs(settings, encoders)
+    parts = Parts(recall, rank, answerer, cache, telemetry, door, jobs, writer, log, embed, scores)
     life.announce(parts.ready, say)
     return create_gateway(parts, gateway_settings(settings), lifespan=life.span)
 
@@ -97,25 +96,37 @@ def recall_app(settings: Settings, say: Say | None = None) -> FastAPI:
 def rank_app(settings: Settings, say: Say | None = None) -> FastAPI:
     """The rank service alone."""
     life = Life()
-    rank = _embedded_rank(settings, life)
+    rank, telemetry = _embedded_rank(settings, life), Telemetry()
     life.announce(rank.ready, say)
-    return create_rank(rank, Telemetry(), lifespan=life.span, door=token_door(settings.services.token))
+    scores = score_port(local(settings), life, telemetry)
+    door, release = token_door(settings.services.token), version("riddle-search")
+    return create_rank(rank, telemetry, scores, settings.peers, version=release, lifespan=life.span, door=door)
 
 
 def embed_app(settings: Settings, say: Say | None = None) -> FastAPI:
     """The embed service alone, with the encoder that the settings name."""
-    life = Life()
-    encoder = Deferred("encoder", lambda: encoder_named(settings.models.encoder, local(settings)))
-    pool = Pool("embed", workers=2, queue=64)
+    if not settings.models.encoder:
+        raise SettingsError("models.encoder is empty: name the model that `riddle serve embed` is to serve")
+    life, alone, telemetry = Life(), local(settings), Telemetry()
+    encoder = Deferred("encoder", lambda: encoder_named(settings.models.encoder, alone))
+    embed = embed_port(alone, encoder.wait, life, telemetry)
+    assert embed is not None
     life.begin.append(encoder.start)
-    life.end.append(pool.aclose)
 
     async def ready() -> Mapping[str, str]:
         return {"encoder": encoder.state}
 
     life.announce(ready, say)
-    door = token_door(settings.services.token)
-    return create_embed(encoder.get, lambda: encoder.state, pool, Telemetry(), lifespan=life.span, door=door)
+    return create_embed(
+        embed,
+        lambda: encoder.get().spec,
+        lambda: encoder.state,
+        telemetry,
+        settings.peers,
+        version=version("riddle-search"),
+        lifespan=life.span,
+        door=token_door(settings.services.token),
+    )
 
 
 APPS: Mapping[str, Callable[[Settings, Say | None], FastAPI]] = {
@@ -189,55 +200,6 @@ def rank_pipeline(settings: Settings) -> RankPipeline:
     return RankPipeline(reranker, settings.rank)
 
 
-def answerer_of(settings: Settings, life: Life) -> tuple[Answerer, Ready]:
-    """The answerer, and whether its own model is loaded; a server elsewhere is nobody's readiness."""
-    models: list[ChatModel] = []
-    state: Callable[[], str] = lambda: "ok"  # noqa: E731
-    if settings.generation.url:
-        models.append(chat_server(settings, life))
-    elif settings.models.generator:
-        try:
-            embedded = EmbeddedModel(find_model(settings.models.generator, settings.home))
-        except ModelMissing:
-            # Answers are quoted then; `riddle doctor` names the model that is missing.
-            pass
-        else:
-            models.append(embedded)
-            state = _warmed(embedded, life)
-
-    async def ready() -> Mapping[str, str]:
-        return {"generator": state()}
-
-    return Answerer(models, settings.answer), ready
-
-
-def chat_server(settings: Settings, life: Life) -> ChatServer:
-    """The server that the settings name; its connections are closed when ``life`` ends."""
-    chosen = settings.generation
-    client = httpx.AsyncClient(
-        base_url=chosen.url.rstrip("/") + "/",
-        headers={"Authorization": f"Bearer {chosen.api_key}"} if chosen.api_key else {},
-        timeout=httpx.Timeout(chosen.timeout_s, connect=min(chosen.timeout_s, 2.0)),
-    )
-    life.end.append(client.aclose)
-    return ChatServer(client, ChatOptions(model=chosen.model))
-
-
-def _warmed(model: EmbeddedModel, life: Life) -> Callable[[], str]:
-    def warm() -> bool:
-        model.warm_up()
-        return True
-
-    async def close() -> None:
-        await asyncio.to_thread(model.close)
-
-    loading = Deferred("generator", warm)
-    life.begin.append(loading.start)
-    life.end.append(close)
-    # A model that cannot be loaded leaves the quoted answer, which is always ready.
-    return lambda: "loading" if loading.state == "loading" else "ok"
-
-
 def _query_log(settings: Settings, telemetry: Telemetry, life: Life) -> QueryLog | None:
     if not settings.log.enabled:
         return None
@@ -296,4 +258,12 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         weights=settings.recall.weights,
     )
     upload_room = settings.jobs.max_upload_bytes + (1 << 20)  # the parts' own headers
-    return GatewaySettings(limits, server.max_body_bytes, upload_room, server.max_bulk_bytes, version("riddle-search"))
+    return GatewaySettings(
+        limits,
+        server.max_body_bytes,
+        upload_room,
+        server.max_bulk_bytes,
+        version("riddle-search"),
+        settings.peers,
+        is_loopback(server.host),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from retrieval.errors import RiddleError, Unauthorized
+from services.dialects import Failure, dialect_of
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -29,6 +31,7 @@ STATUS: Mapping[str, int] = {
     "document_not_found": 404,
     "job_not_found": 404,
     "request_not_found": 404,
+    "model_not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
     "gate_failed": 409,
@@ -130,17 +133,22 @@ def plain_problem(
     )
 
 
-def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None, *, path: str = "") -> Response:
+    """``path`` is what was asked for: some are interfaces whose clients read failures in their own way."""
+    status, body = told(problem, path)
     sent = dict(headers or {})
     if problem.retry_after_ms is not None:
         sent["Retry-After"] = str(max(1, -(-problem.retry_after_ms // 1000)))
-    if problem.status == 401:
+    if status == 401:
         sent["WWW-Authenticate"] = CHALLENGE
-    return Response(dump_problem(problem), problem.status, sent, PROBLEM_TYPE)
+    return Response(body, status, sent, PROBLEM_TYPE)
 
 
-def dump_problem(problem: Problem) -> bytes:
-    return problem.model_dump_json(exclude_none=True).encode()
+def told(problem: Problem, path: str, authorization: str = "") -> tuple[int, bytes]:
+    """Status and body of a problem as clients of ``path`` expect them; ``authorization`` is what the request showed."""
+    status, members = dialect_of(path)(Failure(problem.code, problem.status, problem.detail, authorization))
+    ours = problem.model_copy(update={"status": status}).model_dump(mode="json", exclude_none=True)
+    return status, json.dumps({**ours, **members}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def request_id_of(request: Request) -> str:
@@ -159,7 +167,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _on_riddle_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RiddleError)
-    return problem_response(problem_of(error, request_id_of(request)))
+    return problem_response(problem_of(error, request_id_of(request)), path=request.url.path)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -167,15 +175,16 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     found = error.errors()
     if any(item["type"] == "json_invalid" for item in found):
         reason = str(found[0].get("ctx", {}).get("error", "not JSON"))
-        return problem_response(
-            plain_problem("bad_syntax", f"the body is not valid JSON: {reason}", request_id_of(request))
-        )
+        problem = plain_problem("bad_syntax", f"the body is not valid JSON: {reason}", request_id_of(request))
+        return problem_response(problem, path=request.url.path)
     if _lacks_content_type(request, found):
         detail = "send JSON with the header Content-Type: application/json"
-        return problem_response(plain_problem("unsupported_media_type", detail, request_id_of(request)))
+        problem = plain_problem("unsupported_media_type", detail, request_id_of(request))
+        return problem_response(problem, path=request.url.path)
     errors = field_errors(found, located=True)
     detail = "; ".join(f"{item.field}: {item.message}" if item.field else item.message for item in errors)
-    return problem_response(plain_problem("invalid_request", detail, request_id_of(request), errors=errors))
+    problem = plain_problem("invalid_request", detail, request_id_of(request), errors=errors)
+    return problem_response(problem, path=request.url.path)
 
 
 def _lacks_content_type(request: Request, found: Sequence[Mapping[str, Any]]) -> bool:
@@ -229,7 +238,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     generic = stated in ("Not Found", "Method Not Allowed", "There was an error parsing the body")
     detail = details.get(error.status_code, stated) if generic else stated
     problem = plain_problem(code, _printable(detail), request_id_of(request), status=error.status_code)
-    return problem_response(problem, error.headers)
+    return problem_response(problem, error.headers, path=request.url.path)
 
 
 async def _on_unforeseen(request: Request, error: Exception) -> Response:
@@ -238,7 +247,7 @@ async def _on_unforeseen(request: Request, error: Exception) -> Response:
     log.error("%s %s failed, request %s: %s", request.method, request.url.path, request_id, type(error).__name__)
     # The server hangs up after such an error; a client that is told so does not use the connection again.
     headers = {"X-Request-ID": request_id, "Connection": "close"}
-    return problem_response(plain_problem("internal", detail, request_id), headers)
+    return problem_response(plain_problem("internal", detail, request_id), headers, path=request.url.path)
 
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -247,7 +256,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
         (400, "The bytes are not what they claim to be"),
         (401, "No API key, or one that is not in force"),
         (403, "The key may not write, or a page of another site sent this"),
-        (404, "Unknown collection, document, job or request"),
+        (404, "Unknown collection, document, model, job or request"),
         (409, "The cursor belongs to a state that has passed, or the document has another version"),
         (413, "Over the limit on the body's size"),
         (415, "Not JSON"),

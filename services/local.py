@@ -14,7 +14,7 @@ from retrieval.errors import RiddleError, Unauthorized
 from retrieval.store import CollectionStore
 from services.asking import LocalAsker
 from services.auth import rights_of
-from services.bootstrap import answerer_of, collections_folder, gateway_settings, rank_pipeline
+from services.bootstrap import collections_folder, gateway_settings, rank_pipeline
 from services.cache import NoCache
 from services.embedded import EmbeddedRank, EmbeddedRecall
 from services.encoders import encoder_named
@@ -27,6 +27,7 @@ from services.ports import Rights
 from services.settings import Settings
 from services.shelf import EncoderShelf
 from services.telemetry import Telemetry
+from services.writers import answerer_of
 
 
 @asynccontextmanager

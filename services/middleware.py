@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retrieval.errors import RiddleError
 from services.auth import CALLER, Doorkeeper
-from services.http import CHALLENGE, PROBLEM_TYPE, dump_problem, plain_problem
+from services.http import CHALLENGE, PROBLEM_TYPE, plain_problem, told
 from services.telemetry import Telemetry
 
 access = logging.getLogger("riddle.access")
@@ -25,7 +25,7 @@ access = logging.getLogger("riddle.access")
 REQUEST_ID: ContextVar[str] = ContextVar("riddle_request_id", default="")
 """The id of the request that this task works for, sent on to other services."""
 
-GUARDED = ("/v1/", "/embed/")
+GUARDED = ("/v1/", "/v2/", "/embed/", "/rerank/", "/info/", "/retrieval/", "/mcp/")
 """Where documents, and the models' time, are behind a door."""
 
 LINGER_S = 2.0
@@ -189,15 +189,15 @@ async def _send_problem(scope: Scope, receive: Receive, send: Send, code: str, d
     A connection closed over bytes that nobody read is reset, and the client would lose the answer.
     """
     problem = plain_problem(code, detail, scope.get("state", {}).get("request_id", "-"))
-    body = dump_problem(problem)
+    status, body = told(problem, scope["path"], Headers(scope=scope).get("authorization", ""))
     headers = [
         (b"content-type", PROBLEM_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]
-    if problem.status == 401:
+    if status == 401:
         headers.append((b"www-authenticate", CHALLENGE.encode()))
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
     thrown_away = 0
     with contextlib.suppress(TimeoutError):

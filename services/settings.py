@@ -15,6 +15,7 @@ from indexing.chunking import ChunkSettings
 from indexing.partitions import BuildSettings
 from ranking.pipeline import RankSettings
 from retrieval.recall import RecallSettings
+from services.peers.limits import PeerSettings
 from services.query_log import LogSettings
 from services.settings_load import (
     Given,
@@ -200,6 +201,7 @@ class Settings:
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     services: ServiceUrls = field(default_factory=ServiceUrls)
     jobs: JobSettings = field(default_factory=JobSettings)
+    peers: PeerSettings = field(default_factory=PeerSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 

@@ -47,6 +47,16 @@ class Telemetry:
             registry=self.registry,
         )
         self._feedback = Counter("riddle_feedback_total", "Feedback taken, by kind", ("kind",), registry=self.registry)
+        self._batches = Histogram(
+            "riddle_batch_callers",
+            "Requests that shared a batch of a model",
+            ("stage",),
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
+        )
+        self._batch_tokens = Counter(
+            "riddle_batch_tokens_total", "Tokens that models read in shared batches", ("stage",), registry=self.registry
+        )
         self._answering = Gauge("riddle_answers_running", "Answers being written now", registry=self.registry)
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -61,6 +71,12 @@ class Telemetry:
 
     def observe_stage(self, stage: str, milliseconds: float) -> None:
         self._stages.labels(stage).observe(milliseconds / 1000)
+
+    def observe_batch(self, stage: str, callers: int, tokens: int, waited_ms: float) -> None:
+        """A model was given a batch of so many requests; the first of them had waited so long."""
+        self._batches.labels(stage).observe(callers)
+        self._batch_tokens.labels(stage).inc(tokens)
+        self.observe_stage(f"{stage}_queue", waited_ms)
 
     def answer_began(self) -> None:
         self._answering.inc()

@@ -134,3 +134,35 @@ class FakeReranker:
                 share = len(wanted & set(words(text))) / len(wanted) if wanted else 0.0
                 scores.append(8.0 * share - 4.0)
         return np.asarray(scores, np.float32)
+
+
+class FakePairs:
+    """The same logit as FakeReranker's, from tokens: a token for each word, three more for a pair."""
+
+    def __init__(
+        self, *, name: str = "fake-reranker", max_tokens: int = 64, fail_with: Exception | None = None
+    ) -> None:
+        self.name = name
+        self.max_tokens = max_tokens
+        self.fail_with = fail_with
+        self.batches: list[int] = []
+
+    def pairs(self, query: str, texts: Sequence[str], max_tokens: int, text_tokens: int | None = None) -> list[Encoded]:
+        room = max_tokens - 3
+        asked = [_word_id(word) for word in words(query)][: room // 2]
+        left = room - len(asked) if text_tokens is None else min(text_tokens, room - len(asked))
+        found = []
+        for text in texts:
+            said = [_word_id(word) for word in words(text)][:left]
+            found.append(Encoded([0, *asked, 1, *said, 1], [0] * (len(asked) + 2) + [1] * (len(said) + 1)))
+        return found
+
+    def logits(self, pairs: Sequence[Encoded]) -> NDArray[np.float32]:
+        if self.fail_with is not None:
+            raise self.fail_with
+        scores = []
+        for pair in pairs:
+            asked = {number for number, kind in zip(pair.ids, pair.types, strict=True) if not kind} - {0, 1}
+            said = {number for number, kind in zip(pair.ids, pair.types, strict=True) if kind} - {0, 1}
+            scores.append(8.0 * (len(asked & said) / len(asked) if asked else 0.0) - 4.0)
+        return np.asarray(scores, np.float32)

@@ -110,8 +110,8 @@ async def _writers(settings: Settings, by: str) -> AsyncIterator[Writers]:
     from eval.make_set import Writers
     from generation.embedded import EmbeddedModel, EmbeddedOptions
     from retrieval.models import find_model
-    from services.bootstrap import chat_server
     from services.life import Life
+    from services.writers import chat_server
 
     life, models = Life(), []
     if by == "server" or (by == "auto" and settings.generation.url):

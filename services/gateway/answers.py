@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 from pydantic import BaseModel
-from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
@@ -18,10 +16,9 @@ from retrieval.errors import GenerationFailed, Overloaded, RiddleError
 from retrieval.types import Candidate
 from services.gateway.search import Found
 from services.http import problem_of
+from services.leaving import ClientLeft as ClientLeft  # the recorder looks for it here
 from services.telemetry import Telemetry
 from services.wire import AnswerResponse, FinalAnswerEvent, WireCitation
-
-T = TypeVar("T")
 
 log = logging.getLogger("riddle.answers")
 
@@ -140,27 +137,3 @@ class EventStream(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self._events):
             await super().stream_response(send)
-
-
-class ClientLeft(Exception):
-    """The client closed the connection before its answer was ready; there is nobody to tell."""
-
-
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Carry out ``work``, and cancel it when the client goes. Raises ClientLeft then."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeft
-        return working.result()
-    finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

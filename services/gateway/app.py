@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.requests import Request
@@ -14,8 +14,10 @@ from services.auth import AnyCaller, Doorkeeper, writer_of
 from services.cache import Cache
 from services.examples import ANSWER_STREAM
 from services.frame import Lifespan, Ready, framed_app, no_lifespan, wire_response
-from services.gateway.answers import EVENT_STREAM, AnswerPort, Answers, ClientLeft, EventStream, unless_client_leaves
+from services.gateway.agents import add_agents, agents_app, ending_with
+from services.gateway.answers import EVENT_STREAM, AnswerPort, Answers, EventStream
 from services.gateway.collections import collections_router
+from services.gateway.dify import dify_router
 from services.gateway.documents import BULK_PATH, DOCUMENT_PATH, documents_router
 from services.gateway.feedback import FEEDBACK_PATH, MAX_FEEDBACK_BYTES, feedback_router
 from services.gateway.files import page_router
@@ -23,6 +25,12 @@ from services.gateway.openapi import limited_openapi
 from services.gateway.recording import Recorder
 from services.gateway.search import Search, SearchLimits
 from services.http import PROBLEM_RESPONSES, STATUS, request_id_of
+from services.leaving import add_leaving_handler, unless_client_leaves
+from services.peers.embedding import EMBED_PATHS, embed_router
+from services.peers.limits import PeerSettings
+from services.peers.listing import models_router
+from services.peers.ports import EmbedPort, ScorePort
+from services.peers.reranking import RERANK_PATHS, rerank_router
 from services.ports import RankPort, RecallPort
 from services.query_log import QueryLog
 from services.telemetry import Telemetry
@@ -48,6 +56,9 @@ class GatewaySettings:
     max_upload_bytes: int
     max_bulk_bytes: int
     version: str
+    peers: PeerSettings = field(default_factory=PeerSettings)
+    local: bool = True
+    """Whether nobody but this machine reaches the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,10 @@ class Parts:
     """Whether the model that writes answers here is loaded; None when there is none to wait for."""
     log: QueryLog | None = None
     """Where requests are written down; None keeps none, and takes no feedback."""
+    embed: EmbedPort | None = None
+    """The encoder behind `/v1/embeddings` and `/embed`; None offers neither."""
+    scores: ScorePort | None = None
+    """The reranker behind the rerank endpoints; None offers none."""
 
     async def ready(self) -> Mapping[str, str]:
         """Part name to ``ok`` or to the reason why it is not ready."""
@@ -74,6 +89,16 @@ class Parts:
 
 def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = no_lifespan) -> FastAPI:
     """The gateway over any implementation of the ports. Starts nothing; ``lifespan`` does."""
+    search = Search(parts.recall, parts.rank, parts.cache, settings.search, parts.telemetry)
+    recorder = Recorder(parts.log, parts.rank, settings.search)
+    agents = agents_app(
+        search,
+        parts.recall,
+        recorder,
+        default=settings.search.default_collection,
+        version=settings.version,
+        local=settings.local,
+    )
     app = framed_app(
         "Riddle",
         ready=parts.ready,
@@ -84,19 +109,21 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
             BULK_PATH: settings.max_bulk_bytes,
             DOCUMENT_PATH: settings.max_bulk_bytes,
             FEEDBACK_PATH: min(MAX_FEEDBACK_BYTES, settings.max_body_bytes),
+            **dict.fromkeys((*EMBED_PATHS, *RERANK_PATHS), settings.peers.max_body_bytes),
         },
         door=parts.door,
-        lifespan=lifespan,
+        lifespan=ending_with(agents, lifespan),
         description=DESCRIPTION,
         version=settings.version,
     )
-    app.add_exception_handler(ClientLeft, _client_left)
-    search = Search(parts.recall, parts.rank, parts.cache, settings.search, parts.telemetry)
-    recorder = Recorder(parts.log, parts.rank, settings.search)
+    add_leaving_handler(app)
     app.include_router(_asking(search, Answers(parts.answerer, parts.telemetry), recorder))
     app.include_router(feedback_router(parts.log))
     app.include_router(documents_router(parts.recall))
     app.include_router(collections_router(parts.recall, settings.search.default_collection))
+    app.include_router(dify_router(search, parts.recall, recorder))
+    _models(app, parts, settings)
+    add_agents(app, agents)
     if parts.jobs is not None:
         # What a job reads and sets aside is named in it, so that following one needs as much as asking for one.
         app.include_router(parts.jobs, responses=PROBLEM_RESPONSES, dependencies=[Depends(writer_of)])
@@ -104,6 +131,16 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
     app.include_router(page_router())
     limited_openapi(app, settings.search)
     return app
+
+
+def _models(app: FastAPI, parts: Parts, settings: GatewaySettings) -> None:
+    """The models as others' interfaces serve them."""
+    if parts.embed is not None:
+        app.include_router(embed_router(parts.embed, settings.peers))
+    if parts.scores is not None:
+        app.include_router(rerank_router(parts.scores, settings.peers))
+    if parts.embed is not None or parts.scores is not None:
+        app.include_router(models_router(parts.embed, parts.scores, settings.peers, parts.ready, settings.version))
 
 
 def _asking(search: Search, answers: Answers, recorder: Recorder) -> APIRouter:
@@ -150,8 +187,3 @@ def _problems() -> APIRouter:
         return Response(f"{code}: sent with HTTP status {STATUS[code]}.\n", media_type="text/plain")
 
     return api
-
-
-async def _client_left(_: Request, __: Exception) -> Response:
-    # Nobody reads it; the status, nginx's custom, is for the log.
-    return Response(status_code=499)

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from services.examples import FILTERS
 from services.gateway.search import SearchLimits
 from services.http import PROBLEM_TYPE
+from services.middleware import GUARDED
 
 KEYS: dict[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, once the server has any"},
@@ -82,7 +83,7 @@ def limited_openapi(app: FastAPI, limits: SearchLimits) -> None:
             for path, operations in schema["paths"].items():
                 for operation in operations.values():
                     _problems_only(operation["responses"])
-                    if path.startswith("/v1/"):
+                    if f"{path}/".startswith(GUARDED):
                         operation["security"] = [{name: []} for name in KEYS] + [{}]
             app.openapi_schema = schema
         return app.openapi_schema

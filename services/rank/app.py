@@ -1,4 +1,4 @@
-"""The rank service: puts candidates in their final order for gateways, over HTTP."""
+"""The rank service: puts candidates in their final order for gateways, and texts for others, over HTTP."""
 
 from __future__ import annotations
 
@@ -9,14 +9,30 @@ from starlette.responses import Response
 from services.auth import Doorkeeper
 from services.frame import INTERNAL_BODY_BYTES, Lifespan, framed_app, no_lifespan, read_body, wire_response
 from services.hops import RANK_CALL, Pipeline, rank_reply
+from services.leaving import add_leaving_handler
+from services.peers.hops import add_score_hops
+from services.peers.limits import PeerSettings
+from services.peers.listing import models_router
+from services.peers.ports import ScorePort
+from services.peers.reranking import rerank_router
 from services.ports import RankPort
 from services.telemetry import Telemetry
 
 
 def create_app(
-    rank: RankPort, telemetry: Telemetry, *, lifespan: Lifespan = no_lifespan, door: Doorkeeper | None = None
+    rank: RankPort,
+    telemetry: Telemetry,
+    scores: ScorePort | None = None,
+    settings: PeerSettings | None = None,
+    *,
+    version: str = "",
+    lifespan: Lifespan = no_lifespan,
+    door: Doorkeeper | None = None,
 ) -> FastAPI:
-    """``rank`` behind HTTP; a full queue leaves as 429, and the gateway goes on with the fused order."""
+    """``rank`` behind HTTP; a full queue leaves as 429, and the gateway goes on with the fused order.
+
+    With ``scores`` it serves the rerank endpoints of others too, for gateways and for whoever may ask.
+    """
     app = framed_app(
         "Riddle rank",
         ready=rank.ready,
@@ -25,6 +41,13 @@ def create_app(
         lifespan=lifespan,
         door=door,
     )
+
+    add_leaving_handler(app)
+    if scores is not None:
+        limits = settings or PeerSettings()
+        app.include_router(rerank_router(scores, limits))
+        app.include_router(models_router(None, scores, limits, rank.ready, version))
+        add_score_hops(app, scores)
 
     @app.post("/v1/rank")
     async def rank_(request: Request) -> Response:

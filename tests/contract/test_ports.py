@@ -40,6 +40,7 @@ from tests.contract.conftest import PUBLIC, Ports, embedded_rank, embedded_recal
 from tests.fake_models import FakeEncoder, FakeReranker
 from tests.fakes import DOCUMENTS
 from tests.live import free_port, served
+from tests.shared_models import PEERS, shared_encoder
 
 
 async def candidates(ports: Ports, query: str = "start the server") -> tuple[Candidate, ...]:
@@ -446,7 +447,7 @@ async def test_services_that_share_a_secret_answer_nobody_else(tmp_path: Path) -
     for app in (
         create_recall(recall, Telemetry(), door=door),
         create_rank(rank, Telemetry(), door=door),
-        create_embed(FakeEncoder, lambda: "ok", Pool("embed", 1, 1), Telemetry(), door=door),
+        create_embed(shared_encoder(), lambda: FakeEncoder().spec, lambda: "ok", Telemetry(), PEERS, door=door),
     ):
         with served(app) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
             for path in ("/v1/collections/docs", "/v1/pipeline", "/embed", "/v1/spec"):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 import pytest
 from fastapi import APIRouter
 
 from services.auth import Caller, Doorkeeper
+from services.batcher import Batch
 from services.cache import Cache, MemoryCache
 from services.gateway.app import GatewaySettings, Parts, create_app
 from services.gateway.search import SearchLimits
+from services.peers.limits import PeerSettings
 from services.query_log import QueryLog
 from services.telemetry import Telemetry
+from tests.fake_models import FakeEncoder, FakePairs
 from tests.fakes import FakeAnswerer, FakeRank, FakeRecall
 from tests.live import LiveServer, Stage, served
+from tests.shared_models import PEERS, shared_encoder, shared_reranker
 
 LIMITS = SearchLimits(
     default_collection="docs",
@@ -56,11 +60,29 @@ class Gateway:
     jobs: APIRouter | None = None
     log: QueryLog | None = None
 
+    encoder: FakeEncoder = field(default_factory=FakeEncoder)
+    pairs: FakePairs = field(default_factory=FakePairs)
+    peers: PeerSettings = field(default_factory=lambda: PEERS)
+
     def __post_init__(self) -> None:
+        self.embed = shared_encoder(self.encoder, self.peers, self.batch)
+        self.scores = shared_reranker(self.pairs, self.peers, self.batch)
         parts = Parts(
-            self.recall, self.rank, self.answerer, self.cache, self.telemetry, self.door, self.jobs, log=self.log
+            self.recall,
+            self.rank,
+            self.answerer,
+            self.cache,
+            self.telemetry,
+            self.door,
+            self.jobs,
+            log=self.log,
+            embed=self.embed,
+            scores=self.scores,
         )
-        self.app = create_app(parts, SETTINGS)
+        self.app = create_app(parts, replace(SETTINGS, peers=self.peers))
+
+    def batch(self, stage: str, batch: Batch) -> None:
+        self.telemetry.observe_batch(stage, batch.callers, batch.tokens, batch.waited_ms)
 
 
 @dataclass

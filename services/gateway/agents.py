@@ -1,0 +1,92 @@
+"""Collections for agents at `/mcp`, under the rights of the key that they show."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.routing import Route
+
+from services.agent_tools import AgentApp, FoundDocument, Library, WholeDocument, agent_server, link_of
+from services.auth import caller_of
+from services.frame import Lifespan
+from services.gateway.names import possible
+from services.gateway.recording import Recorder
+from services.gateway.search import Search
+from services.ports import RecallPort
+from services.wire import SearchRequest
+from services.wire_collections import WireDocument
+
+PATHS = ("/mcp", "/mcp/{collection}")
+
+
+class GatewayLibrary:
+    """One caller's view of one collection."""
+
+    def __init__(
+        self, search: Search, recall: RecallPort, recorder: Recorder, collection: str, request: Request
+    ) -> None:
+        self._search = search
+        self._recall = recall
+        self._recorder = recorder
+        self._collection = collection
+        self._request = request
+
+    async def search(self, query: str) -> list[FoundDocument]:
+        caller = caller_of(self._request)
+        body = SearchRequest(query=query, collection=self._collection, group_by="document")
+        with self._recorder.asked("search", body, self._request, caller) as record:
+            found = await self._search(body, caller.rights)
+            record.searched(found)
+        return [
+            FoundDocument(
+                each.document_id, each.title or each.document_id, self._url(each.document_id, each.source), each.text
+            )
+            for each in found.results(explain=False)
+        ]
+
+    async def fetch(self, document_id: str) -> WholeDocument:
+        found = await self._recall.document(self._collection, document_id, caller_of(self._request).rights)
+        wire = WireDocument.of(found, whole=False)
+        url = self._url(document_id, wire.source)
+        metadata = {**wire.metadata, **({"source": wire.source} if wire.source else {})}
+        return WholeDocument(document_id, wire.title or document_id, wire.text, url, metadata)
+
+    def _url(self, document_id: str, source: str) -> str:
+        path = f"v1/collections/{quote(self._collection)}/documents/{quote(document_id)}"
+        return link_of(source, f"{self._request.base_url}{path}")
+
+
+def agents_app(
+    search: Search, recall: RecallPort, recorder: Recorder, *, default: str, version: str, local: bool
+) -> AgentApp:
+    """``default`` is the collection of `/mcp` itself; ``local``: only this machine reaches the server."""
+
+    def library_of(request: Request | None) -> Library:
+        assert request is not None, "over HTTP there is always a request"
+        collection = possible(request.path_params.get("collection", default))
+        return GatewayLibrary(search, recall, recorder, collection, request)
+
+    return AgentApp(lambda: agent_server(library_of, version), local=local)
+
+
+def add_agents(app: FastAPI, agents: AgentApp) -> None:
+    for path in PATHS:
+        app.router.routes.append(Route(path, agents, methods=["GET", "POST", "DELETE"], include_in_schema=False))
+
+
+def ending_with(agents: AgentApp, lifespan: Lifespan) -> Lifespan:
+    """``lifespan``, at whose end the agents' connections are closed too."""
+
+    @asynccontextmanager
+    async def span(app: FastAPI) -> AsyncIterator[None]:
+        async with lifespan(app):
+            try:
+                yield
+            finally:
+                await agents.aclose()
+
+    return span
