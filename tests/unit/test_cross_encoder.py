@@ -121,6 +121,22 @@ def test_a_short_list_still_looks_at_the_clock_more_than_once(tokenizer: Tokeniz
     assert len(graph.shapes) >= 4
 
 
+def test_a_round_says_what_it_read_and_leaves_the_rest_open(tokenizer: Tokenizer) -> None:
+    time = [0.0]
+
+    def tick() -> None:
+        time[0] += 1.0
+
+    texts = ["cat the cat", "the cat " * 8, "dog"] * 3
+    late = reranker(tokenizer, Overlap(tick), clock=lambda: time[0])
+    scores, tokens = late.score_round("the cat", texts, deadline=2.0)
+    whole, everything = late.score_round("the cat", texts)
+    read = ~np.isnan(scores)
+    assert 0 < read.sum() < len(texts)
+    assert scores[read].tolist() == whole[read].tolist()
+    assert 0 < tokens < everything == 3 * (8 + 21 + 6)
+
+
 def test_no_texts_give_no_scores(tokenizer: Tokenizer) -> None:
     assert reranker(tokenizer, Overlap()).score("cat", []).shape == (0,)
 
@@ -138,8 +154,15 @@ def test_an_encoder_is_not_taken_for_a_reranker(tmp_path: Path) -> None:
 
 
 def test_a_reranker_without_a_graph_is_refused_in_so_many_words(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}}', "utf-8")
     with pytest.raises(ModelMissing, match="no ONNX file"):
-        open_reranker(files(tmp_path))
+        open_reranker(files(tmp_path), runtime="onnxruntime")
+
+
+def test_a_model_that_our_kernel_does_not_take_is_refused_when_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}}', "utf-8")
+    with pytest.raises(InvalidRequest, match="no BERT that our kernel takes"):
+        open_reranker(files(tmp_path, architectures=["DebertaV2ForSequenceClassification"]), runtime="native")
 
 
 def test_a_damaged_graph_is_a_missing_model(tmp_path: Path) -> None:
@@ -170,3 +193,18 @@ def test_the_real_reranker_puts_the_answer_first_on_every_runtime(runtime: Runti
     scores = open_reranker(model, runtime=runtime, threads=1).score("how to delete a git branch", texts)
     assert int(scores.argmax()) == 1
     assert scores[1] > 0 > scores[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("runtime", "off"), [("onnxruntime", 0.0), ("openvino", 0.05), ("auto", 0.0)])
+def test_a_pair_scores_the_same_alone_and_in_any_company(runtime: Runtime, off: float) -> None:
+    """Floats may be summed in another order, which bf16 then rounds; integers, a scale to a row, may not move."""
+    model = read_model(need.model("ms-marco-minilm-l12-v2"))
+    real = open_reranker(model, runtime=runtime, threads=2)
+    query = "how to delete a git branch"
+    texts = [f"Branch {n} of {'a tree, or of git, ' * (n % 7)}is deleted by -{'dD'[n % 2]}." for n in range(24)]
+    together = real.score(query, texts)
+    alone = np.concatenate([real.score(query, [text]) for text in texts])
+    half = real.score(query, texts[::-2])[::-1]
+    assert np.abs(together - alone).max() <= off
+    assert np.abs(together[1::2] - half).max() <= off
