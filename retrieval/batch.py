@@ -215,7 +215,7 @@ def _numbered(part: Part, before: Snapshot | None, buried: Mapping[str, int]) ->
                 last = before.views[place[0]].version(place[1])
             document = replace(document, version=last + 1)
         documents.append(document)
-    return Part(documents, part.chunks, part.vectors)
+    return replace(part, documents=documents)
 
 
 def _check_gate(segment: Segment, gate: Gate | None) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from retrieval.errors import IndexUnreadable, InvalidRequest
 from retrieval.passages import check_chunks
+from retrieval.token_codec import LateSpec
+from retrieval.token_vectors import TokenCodes, check_tokens
 from retrieval.types import Chunk, Document, Vectors
 
 MAX_ID_BYTES = 512
@@ -20,7 +23,8 @@ MAX_ID_BYTES = 512
 class Upsert:
     """Put a document in place of the one with its id, if there is one.
 
-    ``vectors`` is float32 ``[len(chunks), d]``, unit rows. A ``document.version`` above 0 is the caller's own
+    ``vectors`` is float32 ``[len(chunks), d]``, unit rows; ``tokens`` are those of the chunks, None where they are not
+    known. A ``document.version`` above 0 is the caller's own
     and must be greater than the stored one; 0 takes the next number. ``if_version`` must equal
     the stored version, 0 meaning that there is no such document.
     """
@@ -29,6 +33,7 @@ class Upsert:
     chunks: Sequence[Chunk]
     vectors: Vectors
     if_version: int | None = None
+    tokens: TokenCodes | None = None
 
     @property
     def document_id(self) -> str:
@@ -89,6 +94,8 @@ def check(change: Change, dimension: int) -> None:
         )
     if not np.isfinite(change.vectors).all():
         raise InvalidRequest(f"document {name!r} holds a vector with a value that is not finite")
+    if change.tokens is not None:
+        check_tokens(change.tokens, len(change.chunks))
 
 
 def outcome(change: Change, stored: int | None, buried: int) -> Outcome:
@@ -117,8 +124,12 @@ def encode(changes: Sequence[Change]) -> bytes:
         document = change.document
         about = [document.document_id, document.version, document.text, document.title, document.source]
         chunks = [[c.ordinal, c.start, c.end, c.headings, c.page, c.context] for c in change.chunks]
-        rows.append([*about, document.metadata, document.acl, chunks])
+        row = [*about, document.metadata, document.acl, chunks]
         vectors.append(np.ascontiguousarray(change.vectors, np.float32).tobytes())
+        if change.tokens is not None:
+            row.append([astuple(change.tokens.spec), change.tokens.counts.tolist()])
+            vectors.append(np.ascontiguousarray(change.tokens.tokens).tobytes())
+        rows.append(row)
     try:
         text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (UnicodeEncodeError, ValueError, TypeError) as error:
@@ -137,18 +148,27 @@ def decode(payload: bytes, dimension: int) -> list[Change]:
             if len(row) == 2:
                 changes.append(Delete(row[0], row[1]))
                 continue
-            document_id, version, text, title, source, metadata, acl, listed = row
+            document_id, version, text, title, source, metadata, acl, listed, *late = row
             chunks = [
                 Chunk(o, start, end, tuple(heads), page, context) for o, start, end, heads, page, context in listed
             ]
             length = 4 * dimension * len(chunks)
             vectors = np.frombuffer(payload[at : at + length], np.float32).reshape(len(chunks), dimension)
             at += length
+            tokens = _tokens(payload, at, *late[0]) if late else None
+            at += 0 if tokens is None else tokens.tokens.nbytes
             document = Document(document_id, text, title, source, metadata, tuple(acl), version)
-            changes.append(Upsert(document, chunks, vectors))
+            changes.append(Upsert(document, chunks, vectors, tokens=tokens))
     except (struct.error, ValueError, TypeError) as error:
         raise IndexUnreadable(f"a change in the log cannot be read ({error})") from error
     return changes
+
+
+def _tokens(payload: bytes, at: int, told: Sequence[Any], counts: Sequence[int]) -> TokenCodes:
+    spec = LateSpec(*told)
+    length = spec.width * sum(counts)
+    tokens = np.frombuffer(payload[at : at + length], np.uint8).reshape(sum(counts), spec.width)
+    return TokenCodes(spec, np.array(counts, np.int32), tokens)
 
 
 def with_version(change: Change, version: int) -> Change:

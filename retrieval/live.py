@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval._native.late import LateQuery
 from retrieval.analysis import Analysis
 from retrieval.bitmap import Bitmap
 from retrieval.changes import Upsert
@@ -16,6 +17,8 @@ from retrieval.filters import Fields, Scope
 from retrieval.lexical_live import LiveLexical
 from retrieval.metadata_live import LiveMetadata
 from retrieval.segment import Part
+from retrieval.token_codec import LateSpec
+from retrieval.token_vectors import TokenCodes, joined
 from retrieval.types import Document, Passage
 from retrieval.vector_live import LiveVectors
 
@@ -148,4 +151,22 @@ class LiveBlock:
             [each.document for each in chosen],
             [each.chunks for each in chosen],
             np.concatenate(vectors) if vectors else np.empty((0, self.vectors.dimension), np.float32),
+            _tokens(chosen),
         )
+
+    def late(self, rows: NDArray[np.int64], query: LateQuery, spec: LateSpec) -> NDArray[np.float32]:
+        """Late scores of these passages, NaN where tokens of that model and compression are not known."""
+        parts: list[TokenCodes | None] = []
+        for row in rows.tolist():
+            owner = self._document_of[row]
+            codes = self._upserts[owner].tokens
+            parts.append(None if codes is None else codes.one(row - self._first_passage[owner]))
+        return joined(spec, parts, [1] * len(parts)).scores(query)
+
+
+def _tokens(changes: Sequence[Upsert]) -> TokenCodes | None:
+    """The tokens of all their passages; those of another spec than the newest ones are not known."""
+    known = [change.tokens for change in changes if change.tokens is not None]
+    if not known:
+        return None
+    return joined(known[-1].spec, [change.tokens for change in changes], [len(change.chunks) for change in changes])

@@ -12,6 +12,7 @@ from typing import Any
 from retrieval.durable import checksum, replace_json
 from retrieval.errors import IndexUnreadable
 from retrieval.filters import Fields
+from retrieval.token_codec import LateSpec
 from retrieval.types import EncoderSpec
 
 FORMAT = 2
@@ -40,6 +41,8 @@ class CollectionSettings:
     """What vector indexes may hold in memory; None for no bound. Only ``auto`` heeds it."""
     recall: float = 0.97
     """Recall@10 without a filter that an index is tuned to when it is built; some filters leave a little less."""
+    late: LateSpec | None = None
+    """The token vectors that passages are kept with, for late interaction; None for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class SegmentManifest:
     why: str
     analysis: str
     files: Mapping[str, FileEntry]
+    late: LateSpec | None = None
+    """The token vectors that it holds, if any."""
     format: int = FORMAT
 
     @property
@@ -120,9 +125,14 @@ def read_segment_manifest(folder: Path) -> SegmentManifest:
     values = _read(folder / SEGMENT)
     try:
         files = {name: FileEntry(**entry) for name, entry in values.pop("files").items()}
-        return SegmentManifest(**values, files=files)
+        return SegmentManifest(**values | {"late": _late(values)}, files=files)
     except (TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder / SEGMENT, error) from error
+
+
+def _late(values: Mapping[str, Any]) -> LateSpec | None:
+    """Manifests of before there was late interaction do not tell."""
+    return None if values.get("late") is None else LateSpec(**values["late"])
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -137,6 +147,7 @@ def read_manifest(path: Path) -> Manifest:
         settings = values.pop("settings")
         settings["synonyms"] = tuple(tuple(group) for group in settings["synonyms"])
         settings["words"] = tuple(settings["words"])
+        settings["late"] = _late(settings)
         segments = tuple(SegmentEntry(**entry) for entry in values.pop("segments"))
         return Manifest(
             **values,

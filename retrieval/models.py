@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from retrieval.errors import ModelMissing
 
-Kind = Literal["encoder", "reranker", "generator", "grounder"]
+Kind = Literal["encoder", "reranker", "generator", "grounder", "late"]
 Pooling = Literal["cls", "mean", "none"]
 
 MANIFEST = "riddle-model.json"

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from retrieval.batch import write_generation
 from retrieval.changes import Delete, Upsert
 from retrieval.collection import Collection
+from retrieval.late_encoder import LateEncoder
 from retrieval.segment import Part
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
-from retrieval.types import Chunk, CollectionInfo, Document, Encoder, Vectors, passage_text
+from retrieval.types import CollectionInfo, Encoder, passage_text
 from retrieval.upkeep import Say, quiet, renamed
 
 _AT_ONCE = 256
 
 
 def reencode(
-    store: CollectionStore, name: str, encoder: Encoder, *, vectors: str | None = None, say: Say = quiet
+    store: CollectionStore,
+    name: str,
+    encoder: Encoder,
+    *,
+    vectors: str | None = None,
+    late: LateEncoder | None = None,
+    say: Say = quiet,
 ) -> CollectionInfo:
     """Build a collection anew from its stored text with the vectors of ``encoder``, and lead ``name`` to it.
+
+    With ``late`` it gets token vectors too; without, it has none afterwards.
 
     The new one is called ``<name>-<n>``; the old one answers until the alias is swapped, in one step, and takes
     changes, which are carried over before. Afterwards the old one is still there under its own name, or, where
@@ -28,23 +37,25 @@ def reencode(
     """
     with store.exclusive(f"{name[:50]}-reencode"):
         source = store.open(name)
-        settings = replace(source.settings, vectors=vectors or source.settings.vectors)
+        spec = None if late is None else late.spec
+        settings = replace(source.settings, vectors=vectors or source.settings.vectors, late=spec)
+        encoders = _Encoders(encoder, late)
         target = _free_name(store, name)
         snapshot = source.snapshot()
         total = snapshot.info.passages
         write_generation(
             store,
             target,
-            (_encoded(part, encoder) for part in snapshot.parts()),
+            (encoders.encoded(part) for part in snapshot.parts()),
             encoder=encoder.spec,
             settings=settings,
             progress=lambda stage, done: say(stage, done, total),
         )
         made = store.open(target)
-        while _level(source, made, encoder) > _AT_ONCE:
+        while _level(source, made, encoders) > _AT_ONCE:
             say("changes", 0, 0)
         with source.appending():
-            _level(source, made, encoder)
+            _level(source, made, encoders)
             store.set_alias(name, target)
         if source.name == name:  # a plain collection until now: it makes room for the alias of its name
             old = _free_name(store, name)
@@ -58,20 +69,22 @@ def _free_name(store: CollectionStore, name: str) -> str:
     return next(free for n in range(1, 10_000) if (free := f"{name[:58]}-{n}") not in taken)
 
 
-def _encoded(part: Part, encoder: Encoder) -> Part:
-    return Part(part.documents, part.chunks, _vectors(part.documents, part.chunks, encoder))
+@dataclass(frozen=True, slots=True)
+class _Encoders:
+    dense: Encoder
+    late: LateEncoder | None
+
+    def encoded(self, part: Part) -> Part:
+        texts = [
+            passage_text(document.title, chunk.headings, chunk.context, document.text[chunk.start : chunk.end])
+            for document, own in zip(part.documents, part.chunks, strict=True)
+            for chunk in own
+        ]
+        tokens = None if self.late is None else self.late.encode(texts)
+        return Part(part.documents, part.chunks, self.dense.encode(texts, "passage"), tokens)
 
 
-def _vectors(documents: Sequence[Document], chunks: Sequence[Sequence[Chunk]], encoder: Encoder) -> Vectors:
-    texts = [
-        passage_text(document.title, chunk.headings, chunk.context, document.text[chunk.start : chunk.end])
-        for document, own in zip(documents, chunks, strict=True)
-        for chunk in own
-    ]
-    return encoder.encode(texts, "passage")
-
-
-def _level(source: Collection, made: Collection, encoder: Encoder) -> int:
+def _level(source: Collection, made: Collection, encoders: _Encoders) -> int:
     """Carry over what changed in ``source`` since; returns how many documents that was."""
     snapshot, ours = source.snapshot(), made.snapshot()
     changed = list(_differing(snapshot, ours))
@@ -80,8 +93,8 @@ def _level(source: Collection, made: Collection, encoder: Encoder) -> int:
         ids = changed[start : start + _AT_ONCE]
         places = [place for place in snapshot.find(ids) if place is not None]
         parts = [snapshot.views[view].part([row]) for view, row in places]
-        upserts = [Upsert(part.documents[0], part.chunks[0], _encoded(part, encoder).vectors) for part in parts]
-        made.write(upserts)
+        encoded = [encoders.encoded(part) for part in parts]
+        made.write([Upsert(each.documents[0], each.chunks[0], each.vectors, tokens=each.tokens) for each in encoded])
     for start in range(0, len(gone), _AT_ONCE):
         made.write([Delete(one) for one in gone[start : start + _AT_ONCE]])
     return len(changed) + len(gone)

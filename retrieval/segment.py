@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval._native.late import LateQuery
 from retrieval.analysis import Analysis
 from retrieval.bitmap import Bitmap
 from retrieval.errors import IndexUnreadable, InvalidRequest
@@ -31,12 +32,14 @@ from retrieval.metadata import MetadataColumns
 from retrieval.metadata_evaluation import BitmapCache
 from retrieval.metadata_writer import MetadataWriter
 from retrieval.passages import Passages, PassageWriter
+from retrieval.token_codec import LateSpec
+from retrieval.token_vectors import TokenCodes, TokenStore, TokenWriter, check_tokens
 from retrieval.types import Chunk, Document, Hits, Passage, Vectors
 from retrieval.vector_index import open_index
 from retrieval.vector_spec import resolve
 from retrieval.vector_writer import VectorWriter
 
-METADATA, LEXICAL, VECTORS = "metadata", "lexical", "vectors"
+METADATA, LEXICAL, VECTORS, LATE = "metadata", "lexical", "vectors", "late"
 
 _SCOPES_BYTES = 256 * 2**20
 """Bitmaps of filters and rights over passages that a segment keeps."""
@@ -44,11 +47,15 @@ _SCOPES_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some documents, the chunks of each, and the vectors of all chunks in that order: float32 ``[chunks, d]``."""
+    """Some documents, the chunks of each, and the vectors of all chunks in that order: float32 ``[chunks, d]``.
+
+    ``tokens`` are those of all chunks, for late interaction; None where they are not known.
+    """
 
     documents: Sequence[Document]
     chunks: Sequence[Sequence[Chunk]]
     vectors: Vectors
+    tokens: TokenCodes | None = None
 
 
 def check_part(part: Part, dimension: int) -> None:
@@ -61,6 +68,8 @@ def check_part(part: Part, dimension: int) -> None:
         )
     if not np.isfinite(part.vectors).all():
         raise InvalidRequest("a part holds a vector with a value that is not finite")
+    if part.tokens is not None:
+        check_tokens(part.tokens, count)
 
 
 class SegmentWriter:
@@ -75,6 +84,7 @@ class SegmentWriter:
         self._metadata = MetadataWriter(folder / METADATA, settings.fields)
         self._lexical = LexicalWriter(folder / LEXICAL, analysis, workers=workers)
         self._vectors = VectorWriter(folder / VECTORS, dimension, settings.vectors)
+        self._tokens = None if settings.late is None else TokenWriter(folder / LATE, settings.late)
 
     @property
     def documents(self) -> int:
@@ -95,6 +105,8 @@ class SegmentWriter:
                 body = f"{chunk.context}\n{text}" if chunk.context else text
                 self._lexical.add(document.title, chunk.headings, body, document.metadata, document.acl)
         self._vectors.add(np.ascontiguousarray(part.vectors, np.float32))
+        if self._tokens is not None:
+            self._tokens.add(part.tokens, len(part.vectors))
 
     def __enter__(self) -> SegmentWriter:
         return self
@@ -104,6 +116,8 @@ class SegmentWriter:
     ) -> None:
         self._lexical.__exit__(kind, error, trace)
         self._columns.__exit__(kind, error, trace)
+        if self._tokens is not None:
+            self._tokens.close()
         if kind is None:
             self._metadata.close()
             self._vectors.flush()
@@ -138,6 +152,7 @@ def finish_segment(
         why=choice.why,
         analysis=analysis.version,
         files=list_files(folder),
+        late=settings.late,
     )
     write_segment_manifest(folder, manifest)
     return manifest
@@ -160,6 +175,8 @@ class Segment:
             self.metadata = MetadataColumns(folder / METADATA, fields)
             self.lexical = Lexical(folder / LEXICAL, analysis, fields)
             self.dense = open_index(folder / VECTORS)
+            late = self.manifest.late
+            self.tokens = None if late is None else TokenStore(folder / LATE, late, self.passages)
         except (OSError, ValueError) as error:
             raise IndexUnreadable(f"{folder} cannot be read ({error}): build the collection again") from error
         self._scopes = BitmapCache(_SCOPES_BYTES)
@@ -198,6 +215,12 @@ class Segment:
     ) -> Hits:
         return self.lexical.search(query, depth, statistics=statistics, allowed=allowed, scope=scope)
 
+    def late(self, rows: NDArray[np.int64], query: LateQuery, spec: LateSpec) -> NDArray[np.float32]:
+        """Late scores of these passages, NaN where tokens of that model and compression are not known."""
+        if self.tokens is None or self.tokens.spec != spec:
+            return np.full(len(rows), np.nan, np.float32)
+        return self.tokens.scores(rows, query)
+
     def part(self, document_rows: Sequence[int]) -> Part:
         """These documents whole, for writing them into another segment."""
         ranges = self.columns.passage_rows(document_rows)
@@ -207,4 +230,5 @@ class Segment:
             self.columns.documents(document_rows),
             [[next(chunks) for _ in own] for own in ranges],
             self.dense.vectors(rows),
+            None if self.tokens is None else self.tokens.codes(rows),
         )

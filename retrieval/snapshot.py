@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval._native.late import LateQuery
 from retrieval.analysis import Analysis
 from retrieval.document_hashes import hashes_of
 from retrieval.errors import DocumentNotFound, InvalidRequest
@@ -18,6 +19,7 @@ from retrieval.manifest import Manifest, check_encoder
 from retrieval.metadata_facets import merged_facets
 from retrieval.metadata_values import Scalar
 from retrieval.segment import Part
+from retrieval.token_codec import LateSpec
 from retrieval.types import CollectionInfo, Document, EncoderSpec, Hits, Passage, Rows
 from retrieval.views import BlockView, SegmentView, View
 
@@ -69,6 +71,23 @@ class Snapshot:
             )
         query = np.ascontiguousarray(vector, np.float32)
         return self._merged(depth, lambda view: view.dense(query, depth, scope))
+
+    @property
+    def late_spec(self) -> LateSpec | None:
+        """The token vectors that its passages are kept with; None when there are none."""
+        return self.manifest.settings.late
+
+    def late(self, rows: Rows, query: LateQuery) -> NDArray[np.float32]:
+        """Late scores of these passages, in their order: for each token of the query the best cosine with one of the
+        passage's, and the mean of those, float32; NaN for a passage whose tokens are not known.
+
+        ``query`` is made by the encoder whose spec is ``late_spec``. Each passage's tokens are read once from mapped
+        files: 200 passages of 160 tokens take a millisecond or two of one core.
+        """
+        spec = self.late_spec
+        if spec is None:
+            return np.full(len(rows), np.nan, np.float32)
+        return np.array(self._read(rows, lambda view, own: view.late(own, query, spec).tolist()), np.float32)
 
     def passages(self, rows: Rows | Sequence[int]) -> list[Passage]:
         """The passages of these rows, in the order asked."""

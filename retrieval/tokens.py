@@ -57,6 +57,13 @@ class Tokenizer:
         self._single = int(self._tokenizer.num_special_tokens_to_add(False))
         self._pair = int(self._tokenizer.num_special_tokens_to_add(True))
 
+    def id_of(self, token: str) -> int:
+        """The number of a token of the vocabulary. Raises ModelMissing when there is none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise ModelMissing(f"the tokenizer knows no {token}: it is not this model's; pull the model again")
+        return found
+
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[Encoded]:
         """Each text with its special tokens, cut to ``max_tokens``."""
         room = max_tokens - self._single

