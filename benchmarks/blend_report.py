@@ -36,7 +36,8 @@ START = Blend(dict.fromkeys(BLENDED, 0.5))
 """Where the pooled fit begins; with some hundred queries it decides nothing."""
 
 POOL_SPREAD, SLOPES = 1.0, (0.0, 0.05, 0.1, 0.2)
-SHIPPED_SLOPE = 0.05
+SHIPPED_SLOPE, SHIPPED_SIGNS = 0.0, False
+"""What is shipped: on sets left out, neither slopes nor signs in the calibration were worth their parameters."""
 
 Order = Callable[[StageTable], Floats]
 
@@ -100,10 +101,18 @@ def fused(method: str, normalisation: str = "min-max") -> Order:
 
 
 def pooled(sets: Mapping[str, Sequence[Asked]], slope_spread: float = 0.0) -> Blend:
-    """One blend for all of these sets; each set counts as much, whatever its number of queries."""
-    judged = [each.judged for asked in sets.values() for each in asked]
-    start = Blend(START.weights, {}, usual_scales([each.table for each in judged]))
+    """One blend for all of these sets."""
+    every = [each for asked in sets.values() for each in asked]
+    start = Blend(START.weights, {}, usual_scales([each.table for each in every]))
+    # Twice, since what is discounted is the rank that the blend itself gives.
+    first = learn([each.judged(start.order(each.table)) for each in every], start, weight_spread=POOL_SPREAD)
+    judged = [each.judged(first.order(each.table)) for each in every]
     return learn(judged, start, weight_spread=POOL_SPREAD, slope_spread=slope_spread)
+
+
+def judged(asked: Sequence[Asked], blend: Blend) -> list[Judged]:
+    """For learning, documents in the order that ``blend`` gives them."""
+    return [each.judged(blend.order(each.table)) for each in asked]
 
 
 def without(sets: Mapping[str, Sequence[Asked]], name: str) -> dict[str, Sequence[Asked]]:
@@ -147,7 +156,7 @@ def curve(sets: Mapping[str, Sequence[Asked]], repeats: int = 10) -> None:
             for seed in range(repeats):
                 drawn = random.Random(seed).sample(list(asked), min(count, len(asked) // 2))
                 rest = [each for each in asked if each not in drawn]
-                values = measured(rest, learn([each.judged for each in drawn], default).scores)
+                values = measured(rest, learn(judged(drawn, default), default).scores)
                 gains.append(float(values.mean()) - float(np.mean([base[each.query_id] for each in rest])))
             told.append(f"{count}: {np.mean(gains):+.4f} (sd {np.std(gains):.4f})")
         verdict = decide(asked, default)
@@ -167,7 +176,7 @@ def itself(sets: Mapping[str, Sequence[Asked]], known: Mapping[str, Sequence[Ask
         plain = measured(sets[name], default.scores)
         told = []
         for spread in (0.1, 0.2, 0.5):
-            learned = learn([each.judged for each in found], default, weight_spread=spread)
+            learned = learn(judged(found, default), default, weight_spread=spread)
             told.append(f"{spread:g}: {(measured(sets[name], learned.scores) - plain).mean():+.4f}")
         print(f"{name:<9}{len(found)} items; shown / judged: "
               + "  ".join(f"{each} {shown[each]:.3f} / {real[each]:.3f}" for each in stages)
@@ -176,13 +185,14 @@ def itself(sets: Mapping[str, Sequence[Asked]], known: Mapping[str, Sequence[Ask
 
 def fitted(sets: Mapping[str, Sequence[Asked]], blend: Blend, rung: str, *, signs: bool = True) -> Calibration:
     """The calibration of a rung over these sets."""
-    judged = [each.judged for asked in sets.values() for each in asked if rung_of(as_rung(each.table, rung)) == rung]
-    tables = [as_rung(each.table, rung) for each in judged]
-    relevant = [(each.gains > 0).astype(np.float64) for each in judged]
+    lists = [each for asked in sets.values() for each in judged(asked, blend)]
+    lists = [each for each in lists if rung_of(as_rung(each.table, rung)) == rung]
+    tables = [as_rung(each.table, rung) for each in lists]
+    known = [np.isfinite(each.gains) for each in lists]
     return fit_calibration(
         rung,
-        [blend.scores(table) for table in tables],
-        relevant,
+        [blend.scores(table)[some] for table, some in zip(tables, known, strict=True)],
+        [(each.gains[some] > 0).astype(np.float64) for each, some in zip(lists, known, strict=True)],
         [query_signs(table) for table in tables] if signs else None,
         blend.scales,
     )
@@ -192,26 +202,25 @@ def calibrated(sets: Mapping[str, Sequence[Asked]]) -> None:
     """Table 4: the error of probabilities on a set that neither blend nor calibration has seen."""
     for rung in ("rerank", "fused"):
         for name, asked in sets.items():
-            judged = [each.judged for each in asked if rung_of(as_rung(each.table, rung)) == rung]
-            if not judged:
+            if rung_of(as_rung(asked[0].table, rung)) != rung:
                 continue
             rest = without(sets, name)
             if not any(rung in each.table.names for asked in rest.values() for each in asked):
                 continue
             blend = pooled(rest, SHIPPED_SLOPE)
-            told = []
+            lists, told = judged(asked, blend), []
             for label, signs in (("score", False), ("score and signs", True)):
                 found = fitted(rest, blend, rung, signs=signs)
-                promised, kept, top_promised, top_kept = _promises(judged, blend, rung, found)
+                promised, kept, top_promised, top_kept = _promises(lists, blend, rung, found)
                 told.append(
                     f"{label}: all {calibration_error(promised, kept):.4f}, first ten "
                     f"{calibration_error(top_promised, top_kept):.3f}"
                 )
             raw = ""
             if rung == "rerank":
-                logits = np.concatenate([each.table.of("rerank") for each in judged])
+                logits = np.concatenate([each.table.of("rerank") for each in lists])
                 seen = np.isfinite(logits)
-                gains = np.concatenate([each.gains > 0 for each in judged])[seen].astype(np.float64)
+                gains = np.concatenate([each.gains > 0 for each in lists])[seen].astype(np.float64)
                 raw = f"; the model's own sigmoid: all {calibration_error(sigmoid(logits[seen]), gains):.4f}"
             print(f"{rung:<7}{name:<9}" + "; ".join(told) + raw)
             points = reliability(top_promised, top_kept)
@@ -220,18 +229,20 @@ def calibrated(sets: Mapping[str, Sequence[Asked]]) -> None:
 
 
 def _promises(
-    judged: Sequence[Judged], blend: Blend, rung: str, found: Calibration
+    lists: Sequence[Judged], blend: Blend, rung: str, found: Calibration
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Probabilities and relevance of all candidates, and of each query's first ten."""
     every: list[tuple[Floats, Floats]] = []
     heads: list[tuple[Floats, Floats]] = []
-    for each in judged:
+    for each in lists:
         table = as_rung(each.table, rung)
-        scores = blend.scores(table)
+        known = np.isfinite(each.gains)
+        gains = each.gains[known] > 0
+        scores = blend.scores(table)[known]
         told = found.probabilities(scores, query_signs(table))
         head = np.argsort(-scores, kind="stable")[:10]
-        every.append((told, (each.gains > 0).astype(np.float64)))
-        heads.append((told[head], (each.gains[head] > 0).astype(np.float64)))
+        every.append((told, gains.astype(np.float64)))
+        heads.append((told[head], gains[head].astype(np.float64)))
     promised, kept = (np.concatenate(part) for part in zip(*every, strict=True))
     top_promised, top_kept = (np.concatenate(part) for part in zip(*heads, strict=True))
     return promised, kept, top_promised, top_kept
@@ -247,7 +258,7 @@ def write(sets: Mapping[str, Sequence[Asked]]) -> None:
         "queries": {name: len(asked) for name, asked in sets.items()},
         "created": datetime.now(UTC).date().isoformat(),
     }
-    told = Tuned(blend, tuple(fitted(sets, blend, rung) for rung in rungs), evidence)
+    told = Tuned(blend, tuple(fitted(sets, blend, rung, signs=SHIPPED_SIGNS) for rung in rungs), evidence)
     path = Path(tuned_module.__file__).with_name("tuned.json")
     replace_json(path, Tuned.from_json(json.loads(json.dumps(told.as_json()), parse_float=_short)).as_json())
     print(f"{path}: version {told.version}, weights {blend.weights}")

@@ -52,19 +52,19 @@ def prepare(data: Path, out: Path) -> None:
     with gzip.open(data / "squad" / "train-v1.1.json.gz", "rt", encoding="utf-8") as file:
         articles = [each for each in json.load(file)["data"] if split_of(each["title"]) == "train"]
     documents, asked = [], []
-    for article in rng.sample(articles, 45):
+    for article in rng.sample(articles, 18):
         for number, paragraph in enumerate(article["paragraphs"], 1):
             name = f"{article['title']}/{number}"
             documents.append({"_id": name, "title": article["title"].replace("_", " "), "text": paragraph["context"]})
             if paragraph["qas"]:
                 question = rng.choice(paragraph["qas"])
                 asked.append((question["id"], question["question"].strip(), name))
-    _write(out / "made" / "squad", documents, rng.sample(asked, 500))
+    _write(out / "made" / "squad", documents, rng.sample(asked, 300))
 
     rows = _lines(data / "medquad" / "corpus.jsonl.gz")
-    # An eighth of the topics: questions of one topic are each other's hardest negatives and stay together.
+    # A twentieth of the topics: questions of one topic are each other's hardest negatives and stay together.
     topics = sorted({row["title"] for row in rows})
-    kept = set(rng.sample(topics, len(topics) // 8))
+    kept = set(rng.sample(topics, len(topics) // 20))
     documents = [row for row in rows if row["title"] in kept]
     names = {row["_id"] for row in documents}
     questions = [
@@ -72,7 +72,7 @@ def prepare(data: Path, out: Path) -> None:
         for row in _lines(data / "medquad" / "questions.jsonl.gz")
         if row["_id"] in names
     ]
-    _write(out / "made" / "medquad", documents, rng.sample(questions, 500))
+    _write(out / "made" / "medquad", documents, rng.sample(questions, 300))
 
 
 def _lines(path: Path) -> list[dict[str, str]]:

@@ -41,9 +41,21 @@ class Asked:
     """The document of each candidate."""
     grades: Mapping[str, int]
 
-    @property
-    def judged(self) -> Judged:
-        return Judged(self.table, np.array([float(max(0, self.grades.get(name, 0))) for name in self.documents]))
+    def judged(self, order: Sequence[int]) -> Judged:
+        """For learning: each document by its first passage in ``order``, its grade divided by log2(1 + its rank there).
+
+        Documents are what is judged and measured; that a document's other passages are right too is not
+        known. What lies deep moves the metric little, and must not decide the weights: without the
+        discount a few relevant documents far down did.
+        """
+        gains = np.full(len(self.documents), np.nan)
+        seen: set[str] = set()
+        for place in order:
+            name = self.documents[place]
+            if name not in seen:
+                seen.add(name)
+                gains[place] = max(0, self.grades.get(name, 0)) / math.log2(1 + len(seen))
+        return Judged(self.table, gains)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +106,19 @@ def decide(
     asked = [each for each in asked if any(grade > 0 for grade in each.grades.values())]
     if not asked:
         raise InvalidRequest("no query has a document that was found relevant: there is nothing to learn from")
+    judged = [each.judged(default.order(each.table)) for each in asked]
     values = {
         name: _measured(asked, [blend] * len(asked), metric) for name, blend in _fixed(asked, default, now).items()
     }
     if len(asked) >= 2:
-        values[WEIGHTS] = _held_out(asked, lambda part: learn(part, default), seed, metric)
+        values[WEIGHTS] = _held_out(asked, judged, lambda part: learn(part, default), seed, metric)
         if default.scales:
-            values[SIGNS] = _held_out(asked, lambda part: learn(part, default, slope_spread=SLOPE_SPREAD), seed, metric)
+            values[SIGNS] = _held_out(
+                asked, judged, lambda part: learn(part, default, slope_spread=SLOPE_SPREAD), seed, metric
+            )
     trials = _trials(values)
     best = max((each for each in trials if each.name in LEARNED), key=lambda each: each.gain, default=None)
     adopted, reason = _adopted(best, len(asked), level)
-    judged = [each.judged for each in asked]
     blends = {WEIGHTS: lambda: learn(judged, default), SIGNS: lambda: learn(judged, default, slope_spread=SLOPE_SPREAD)}
     return Verdict(
         metric,
@@ -142,7 +156,13 @@ def _fixed(asked: Sequence[Asked], default: Blend, now: Blend | None) -> dict[st
     return ways
 
 
-def _held_out(asked: Sequence[Asked], learned: Callable[[list[Judged]], Blend], seed: int, metric: str) -> Floats:
+def _held_out(
+    asked: Sequence[Asked],
+    judged: Sequence[Judged],
+    learned: Callable[[list[Judged]], Blend],
+    seed: int,
+    metric: str,
+) -> Floats:
     """Each query's mean over blends learned from halves that it was not in."""
     values = np.zeros(len(asked))
     places = list(range(len(asked)))
@@ -151,7 +171,7 @@ def _held_out(asked: Sequence[Asked], learned: Callable[[list[Judged]], Blend], 
         halves = places[::2], places[1::2]
         blends: list[Blend] = [Blend({})] * len(asked)
         for own, other in (halves, halves[::-1]):
-            blend = learned([asked[place].judged for place in other])
+            blend = learned([judged[place] for place in other])
             for place in own:
                 blends[place] = blend
         values += _measured(asked, blends, metric)

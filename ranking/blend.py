@@ -17,7 +17,7 @@ from retrieval.errors import InvalidRequest
 
 FORMAT = 1
 
-WEIGHT_SPREAD = 0.5
+WEIGHT_SPREAD = 0.2
 """How far judgements of one collection may take a stage's weight from where it was: a prior's deviation."""
 SLOPE_SPREAD = 0.1
 """The same of how much a sign changes a weight."""
@@ -106,7 +106,10 @@ class Judged:
 
     table: StageTable
     gains: Floats
-    """Of each candidate: its grade, or its clicks divided by the chance that it was looked at. 0 for the rest."""
+    """Of each candidate: its grade, or its clicks divided by the chance that it was looked at; 0 for the rest.
+
+    NaN for one that is not to be compared, such as another passage of a document that counts once.
+    """
 
 
 def learn(
@@ -124,9 +127,10 @@ def learn(
     ran = [stage for stage in BLENDED if any(stage in each.table.names for each in judged)]
     columns = [BLENDED.index(stage) for stage in ran]
     moves = bool(slope_spread and prior.scales)
-    features, offsets = [], []
+    features, gains = [], []
     for each in judged:
-        standard = each.table.standard()
+        compared = np.isfinite(each.gains)
+        standard = each.table.standard()[compared]
         signs = scaled(query_signs(each.table), prior.scales) if prior.scales else np.zeros(len(SIGNS))
         parts = [standard[:, columns]]
         if moves:
@@ -135,9 +139,9 @@ def learn(
         else:
             parts.append((standard @ (prior._slopes() @ signs))[:, None])
         features.append(np.concatenate(parts, axis=1))
-        offsets.append(each.gains)
+        gains.append(each.gains[compared])
     start, spread, lowest = _prior(prior, columns, weight_spread, slope_spread if moves else 0.0)
-    found = fit_listwise(features, offsets, start, spread, lowest)
+    found = fit_listwise(features, gains, start, spread, lowest)
     weights = {**prior.weights, **{stage: float(found[at]) for at, stage in enumerate(ran)}}
     slopes = prior.slopes
     if moves:

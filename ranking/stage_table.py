@@ -16,6 +16,9 @@ BLENDED = ("lexical", "dense", "fused", "late", "ltr", "rerank")
 _PROBABILITIES = frozenset(("rerank",))
 """Stages that hand out sigmoid(logit). The logit is taken back: probabilities crowd at 0 and 1."""
 
+_MODELS = frozenset(("late", "ltr", "rerank"))
+"""Stages that score what they are shown; the others find candidates themselves."""
+
 _FLAT = 1e-9
 """A spread below this is none: the stage does not tell these candidates apart."""
 
@@ -52,18 +55,20 @@ class StageTable:
     def standard(self, stages: Sequence[str] = BLENDED) -> Floats:
         """Each stage's scores less their mean, over their spread, among what it saw: ``[candidates, stages]``.
 
-        What a stage did not see takes the lowest that it gave: a channel leaves out what is worse than
-        its last hit, and a reranker is shown the best first. 0 throughout for a stage that saw nothing
-        or cannot tell candidates apart.
+        What a channel did not find takes the lowest that it gave, for it leaves out what is worse. What a
+        model was not shown, for want of time, takes the middle of what it gave: nothing is known of it,
+        and whether it is worse is for the other stages to say. 0 throughout for a stage that saw
+        nothing or cannot tell candidates apart.
         """
-        return np.stack([_standard(self.of(stage)) for stage in stages], axis=1)
+        return np.stack([_standard(self.of(stage), middle=stage in _MODELS) for stage in stages], axis=1)
 
 
-def _standard(column: Floats) -> Floats:
+def _standard(column: Floats, *, middle: bool) -> Floats:
     seen = np.isfinite(column)
     if not seen.any() or (spread := float(column[seen].std())) < _FLAT:
         return np.zeros(len(column))
-    standard: Floats = (np.where(seen, column, column[seen].min()) - column[seen].mean()) / spread
+    unseen = np.median(column[seen]) if middle else column[seen].min()
+    standard: Floats = (np.where(seen, column, unseen) - column[seen].mean()) / spread
     return standard
 
 

@@ -171,16 +171,17 @@ def _calibrations(evidence: Evidence, blend: Blend, default: Sequence[Calibratio
     """For each rung that ran, fitted here if the judgements allow it; the default's for the others."""
     if evidence.kind == "collection":
         return tuple(default)
-    judged = [each.judged for each in evidence.asked if len(each.table)]
+    judged = [each.judged(blend.order(each.table)) for each in evidence.asked if len(each.table)]
     best = rung_of(judged[0].table) if judged else "fused"
     found = {(each.rung, each.model): each for each in default}
     scales = blend.scales or default[0].scales
     for rung in dict.fromkeys((best, "fused")):
         tables = [as_rung(each.table, rung) for each in judged]
-        relevant = [(each.gains > 0).astype(np.float64) for each in judged]
+        known = [np.isfinite(each.gains) for each in judged]
+        relevant = [(each.gains[some] > 0).astype(np.float64) for each, some in zip(judged, known, strict=True)]
         if sum(each.sum() for each in relevant) < CALIBRATES:
             continue
-        scores = [blend.scores(table) for table in tables]
+        scores = [blend.scores(table)[some] for table, some in zip(tables, known, strict=True)]
         found[rung, ""] = fit_calibration(rung, scores, relevant, [query_signs(table) for table in tables], scales)
     return tuple(found.values())
 

@@ -114,6 +114,11 @@ def test_what_a_channel_did_not_find_counts_as_its_last_hit() -> None:
     assert standard[:, 1].mean() == pytest.approx(0)
 
 
+def test_what_a_model_was_not_shown_counts_as_the_middle_of_what_it_saw() -> None:
+    found = stage_table("q", [{"rerank": p} for p in (0.9, 0.5, 0.1)] + [{"fused": 0.1}])
+    assert found.standard(("rerank",))[3, 0] == pytest.approx(0)
+
+
 def test_probabilities_of_the_reranker_are_taken_back_to_logits() -> None:
     found = stage_table("q", [{"rerank": 0.5}, {"rerank": 1 / (1 + np.exp(-3.0))}, {"rerank": 1.0}])
     assert found.of("rerank")[:2] == pytest.approx([0, 3])
