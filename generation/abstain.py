@@ -63,7 +63,7 @@ def evidence(question: str, candidates: Sequence[Candidate], language: Language)
     The reranker judges question and passage together, so its word counts before the encoder's, and
     that before the words'. A scale counts when it saw any candidate.
     """
-    reranked = [c.score for c in candidates if c.scored_by == "rerank"]
+    reranked = [c.stages["rerank"].score for c in candidates if "rerank" in c.stages]
     if reranked:
         return Evidence(language, "rerank", logit(max(reranked)))
     cosines = [c.stages["dense"].score for c in candidates if "dense" in c.stages]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.stage_table import stage_table
+from ranking.tuned import Tuned
 from ranking.windows import Windows
 from retrieval.analysis import language_of
 from retrieval.errors import RiddleError
@@ -26,6 +29,8 @@ class RankSettings:
     """Candidates that the cross-encoder reads when a request does not say."""
     window_tokens: int = 48
     """Of each the cross-encoder reads the stretch of about so many tokens that fits the query best; 0 for all."""
+    order: Literal["reranker", "blend"] = "reranker"
+    """What decides: the reranker alone, or all stages, trusted as `riddle tune` learned of the collection."""
 
     def __post_init__(self) -> None:
         if self.depth < 0 or self.window_tokens < 0:
@@ -81,6 +86,21 @@ class RankPipeline:
             return [passage.full_text for passage in passages]
         windows = Windows(query, passages)
         return [windows.text(passage, self.settings.window_tokens) for passage in passages]
+
+
+def blended(query: str, candidates: Sequence[Candidate], tuned: Tuned) -> tuple[Candidate, ...]:
+    """The candidates as all their stages together order them, each with the probability that it is relevant.
+
+    ``scored_by`` names the best stage that saw any of them: the rung of the ladder. The probability means the
+    same on every rung.
+    """
+    if not candidates:
+        return ()
+    scores = [{name: stage.score for name, stage in each.stages.items()} for each in candidates]
+    found = tuned.judge(stage_table(query, scores))
+    return tuple(
+        replace(candidates[at], score=float(found.probabilities[at]), scored_by=found.rung) for at in found.order
+    )
 
 
 def _reads(reranker: Reranker, query: str) -> bool:

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from services.examples import FILTERS
-from services.gateway.search import SearchLimits
+from services.gateway.plan import SearchLimits
 from services.http import PROBLEM_TYPE
 from services.middleware import GUARDED
 

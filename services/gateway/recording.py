@@ -19,7 +19,8 @@ from retrieval.types import Candidate
 from services.auth import Caller
 from services.gateway.answers import ClientLeft, Outcome
 from services.gateway.cursor import read_cursor
-from services.gateway.search import Found, SearchLimits
+from services.gateway.plan import SearchLimits
+from services.gateway.search import Found
 from services.http import request_id_of
 from services.ports import RankPort
 from services.query_log import QueryLog

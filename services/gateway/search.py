@@ -6,86 +6,28 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from retrieval.errors import InvalidRequest, RiddleError
-from retrieval.filters import canonical, parse_filter
+from ranking.pipeline import blended
+from ranking.tuned import Tuned
+from retrieval.errors import RiddleError
 from retrieval.types import Candidate, Clock, CollectionInfo, JSONScalar, Ranked, Recalled
 from services.cache import Cache, cache_key
 from services.gateway.cursor import (
     Cursor,
     check_generation,
-    check_question,
     check_window,
     question_digest,
-    read_cursor,
     window_digest,
 )
-from services.ports import RankPort, RecallPort, RecallRequest, Rights
+from services.gateway.plan import Plan, SearchLimits, plan_of
+from services.ports import RankPort, RecallPort, Rights
 from services.telemetry import Telemetry
 from services.wire import FacetCount, Result, SearchRequest, SearchResponse, SearchResultsEvent
 
 log = logging.getLogger("riddle.search")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchLimits:
-    """What a request may ask for, and what it gets when it does not say."""
-
-    default_collection: str
-    max_query_chars: int
-    max_k: int
-    default_k: int
-    recall_depth: int
-    rerank_depth: int
-    rrf_k: int
-    weights: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A request with its defaults filled in and its limits checked."""
-
-    recall: RecallRequest
-    filter_key: str
-    """The filter in a form that is the same for all ways to write it."""
-    group_size: int | None
-    """The most passages of one document, which stand together; None when passages are not grouped."""
-    rerank_depth: int
-    k: int
-    cursor: Cursor | None
-    budget_ms: int | None
-    explain: bool
-
-    @property
-    def fetch(self) -> int | None:
-        """How many candidates this page needs, those that are reranked among them; None for all."""
-        if self.group_size is not None:
-            return None
-        return max(self.rerank_depth, (self.cursor.offset if self.cursor else 0) + self.k)
-
-    @property
-    def question(self) -> Mapping[str, object]:
-        """All that the ranked window depends on, who asks among it: a cursor is of use to its own caller only."""
-        return {
-            "rights": list(self.recall.rights.principals),
-            "collection": self.recall.collection,
-            "query": self.recall.query,
-            "filters": self.filter_key,
-            "group_size": self.group_size,
-            "depth": self.recall.depth,
-            "rrf_k": self.recall.rrf_k,
-            "weights": dict(self.recall.weights),
-            "rerank_depth": self.rerank_depth,
-        }
-
-    @property
-    def whole(self) -> Mapping[str, object]:
-        """All that a page depends on. The budget is not part of it: a result that it cut short is not kept."""
-        cursor = str(self.cursor) if self.cursor else None
-        return {**self.question, "facets": list(self.recall.facets), "k": self.k, "cursor": cursor}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +78,27 @@ class Found:
         return [Result.of(candidate, explain=explain) for candidate in self.page.candidates]
 
 
+class TunedRanking(Protocol):
+    """How each collection is to be ranked, by its own name."""
+
+    def of(self, collection: str) -> Tuned:
+        """Cheap: asked before every cache look-up. Raises SettingsError for settings that cannot be read."""
+        ...
+
+
 class Search:
-    """The funnel, seen from the gateway."""
+    """The funnel, seen from the gateway. With ``tuned`` all stages decide the order, without it the last one does."""
 
     def __init__(
-        self, recall: RecallPort, rank: RankPort, cache: Cache, limits: SearchLimits, telemetry: Telemetry
-    ) -> None:
+        self, recall: RecallPort, rank: RankPort, cache: Cache, limits: SearchLimits, telemetry: Telemetry,
+        tuned: TunedRanking | None = None,
+    ) -> None:  # fmt: skip
         self._recall = recall
         self._rank = rank
         self._cache = cache
         self._limits = limits
         self._telemetry = telemetry
+        self._tuned = tuned
 
     async def __call__(self, request: SearchRequest, rights: Rights) -> Found:
         """Raises InvalidRequest, CollectionNotFound, Conflict, Overloaded, and Unavailable when recall is down.
@@ -155,7 +107,7 @@ class Search:
         says so.
         """
         clock, began = Clock(), time.monotonic()
-        plan = self.plan(request, rights)
+        plan = plan_of(request, rights, self._limits)
         with clock("describe"):
             info = await self._recall.describe(plan.recall.collection)
         if plan.cursor:
@@ -166,54 +118,25 @@ class Search:
             return self._done(Found(page, info.generation, "hit", (), clock.ms), began)
 
         with clock("recall"):
-            asked = replace(plan.recall, fetch=plan.fetch, deadline_ms=_left(plan, began))
+            # What is blended is laid on a scale of all candidates: with fewer of them it would come out otherwise.
+            asked = replace(plan.recall, fetch=None if self._tuned else plan.fetch, deadline_ms=_left(plan, began))
             recalled = await self._recall.recall(asked)
         ranked = await self._ranked(plan, recalled, _left(plan, began))
         degraded = (*recalled.degraded, *ranked.degraded)
-        page = replace(cut(plan, recalled, ranked, reranked="rerank" not in degraded), facets=recalled.facets)
+        moved = plan.rerank_depth
+        if self._tuned is not None:
+            with clock("blend"):
+                tuned = self._tuned.of(recalled.info.name)
+                ranked = replace(ranked, candidates=blended(plan.recall.query, ranked.candidates, tuned))
+            moved = len(ranked.candidates)
+        page = cut(plan, recalled, ranked, moved, reranked="rerank" not in degraded)
+        page = replace(page, facets=recalled.facets)
 
         timings = {**clock.ms, **recalled.timings_ms, **ranked.timings_ms}
         found = Found(page, recalled.info.generation, "miss", degraded, timings)
         if not degraded:
             await self._remember(recalled.info, found, rights, plan)
         return self._done(found, began)
-
-    def plan(self, request: SearchRequest, rights: Rights) -> Plan:
-        """Fill in defaults and hold the request to the limits. Raises InvalidRequest."""
-        limits = self._limits
-        if len(request.query) > limits.max_query_chars:
-            raise InvalidRequest(
-                f"query: {len(request.query):,} characters, at most {limits.max_query_chars:,} are taken"
-            )
-        k = limits.default_k if request.k is None else request.k
-        if k > limits.max_k:
-            raise InvalidRequest(f"k: at most {limits.max_k:,}, not {k:,}; use `cursor` to go on")
-        fusion, depth = request.ranking.fusion, request.ranking.rerank.depth
-        weights: dict[str, float] = dict(limits.weights) | dict(fusion.weights or {})
-        if not any(weights.values()):
-            raise InvalidRequest("ranking.fusion.weights: at least one channel needs a weight above 0")
-        plan = Plan(
-            recall=RecallRequest(
-                collection=request.collection or limits.default_collection,
-                query=request.query.strip(),
-                rights=rights,
-                filters=request.filters,
-                facets=tuple(dict.fromkeys(request.facets)),
-                depth=limits.recall_depth,
-                rrf_k=fusion.k or limits.rrf_k,
-                weights=weights,
-            ),
-            filter_key="" if request.filters is None else canonical(parse_filter(request.filters)),
-            group_size=(request.group_size or 1) if request.group_by else None,
-            rerank_depth=limits.rerank_depth if depth == "auto" else depth,
-            k=k,
-            cursor=read_cursor(request.cursor) if request.cursor is not None else None,
-            budget_ms=request.budget_ms,
-            explain=request.explain,
-        )
-        if plan.cursor:
-            check_question(plan.cursor, question_digest(plan.question))
-        return plan
 
     async def _ranked(self, plan: Plan, recalled: Recalled, left_ms: float | None) -> Ranked:
         """The final order, or the fused one when ranking cannot be had."""
@@ -231,7 +154,7 @@ class Search:
             return replace(fused, degraded=("rerank",))
 
     async def _remembered(self, info: CollectionInfo, rights: Rights, plan: Plan) -> Page | None:
-        version = self._rank.version
+        version = self._version(info)
         if not version:
             return None
         kept = await self._cache.get(cache_key(_state(info), version, rights, plan.whole))
@@ -245,10 +168,15 @@ class Search:
 
     async def _remember(self, info: CollectionInfo, found: Found, rights: Rights, plan: Plan) -> None:
         # The version is asked anew: the rank service may have been replaced since the look-up.
-        version = self._rank.version
+        version = self._version(info)
         if version:
             key = cache_key(_state(info), version, rights, plan.whole)
             await self._cache.put(key, _PAGE.dump_json(found.page))
+
+    def _version(self, info: CollectionInfo) -> str:
+        """All that the order of the same candidates hangs on; empty while the ranking's own is not known."""
+        version = self._rank.version
+        return f"{version}|{self._tuned.of(info.name).version}" if version and self._tuned else version
 
     def _done(self, found: Found, began: float) -> Found:
         total = round((time.monotonic() - began) * 1000, 3)
@@ -257,10 +185,13 @@ class Search:
         return done
 
 
-def cut(plan: Plan, recalled: Recalled, ranked: Ranked, *, reranked: bool) -> Page:
-    """The page that was asked for. Raises Conflict when the cursor's window is no longer this one."""
+def cut(plan: Plan, recalled: Recalled, ranked: Ranked, moved: int, *, reranked: bool) -> Page:
+    """The page that was asked for; ranking may have moved the first ``moved`` candidates.
+
+    Raises Conflict when the cursor's window is no longer this one.
+    """
     generation = recalled.info.generation
-    window = window_digest(recalled.order, ranked.candidates[: plan.rerank_depth])
+    window = window_digest(recalled.order, ranked.candidates[:moved])
     if plan.cursor:
         check_generation(plan.cursor, generation)
         check_window(plan.cursor, window)

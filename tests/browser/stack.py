@@ -22,7 +22,7 @@ from services.auth import KeyDoor
 from services.cache import MemoryCache
 from services.embedded import EmbeddedRank, EmbeddedRecall
 from services.gateway.app import GatewaySettings, Parts, create_app
-from services.gateway.search import SearchLimits
+from services.gateway.plan import SearchLimits
 from services.jobs.builds import Build
 from services.jobs.routes import router
 from services.jobs.runner import JobRunner

@@ -13,7 +13,7 @@ from services.auth import Caller, Doorkeeper
 from services.batcher import Batch
 from services.cache import Cache, MemoryCache
 from services.gateway.app import GatewaySettings, Parts, create_app
-from services.gateway.search import SearchLimits
+from services.gateway.plan import SearchLimits
 from services.peers.limits import PeerSettings
 from services.query_log import QueryLog
 from services.telemetry import Telemetry

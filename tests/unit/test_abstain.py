@@ -15,7 +15,7 @@ from tests.passages import candidates
 def test_the_reranker_is_believed_before_the_encoder_and_the_encoder_before_the_words() -> None:
     by_words = candidates("a ship", scored_by="fused")
     dense = [replace(c, stages={**c.stages, "dense": StageScore(1, 0.7)}) for c in by_words]
-    reranked = [replace(c, score=0.9, scored_by="rerank") for c in dense]
+    reranked = [replace(c, stages={**c.stages, "rerank": StageScore(1, 0.9)}) for c in dense]
     assert evidence("ship", by_words, "en").scale == "coverage"
     assert evidence("ship", dense, "en") == Evidence("en", "dense", 0.7)
     found = evidence("ship", reranked, "en")

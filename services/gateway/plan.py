@@ -1,0 +1,105 @@
+"""A search request with its defaults filled in and its limits checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from retrieval.errors import InvalidRequest
+from retrieval.filters import canonical, parse_filter
+from services.gateway.cursor import Cursor, check_question, question_digest, read_cursor
+from services.ports import RecallRequest, Rights
+from services.wire import SearchRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SearchLimits:
+    """What a request may ask for, and what it gets when it does not say."""
+
+    default_collection: str
+    max_query_chars: int
+    max_k: int
+    default_k: int
+    recall_depth: int
+    rerank_depth: int
+    rrf_k: int
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request with its defaults filled in and its limits checked."""
+
+    recall: RecallRequest
+    filter_key: str
+    """The filter in a form that is the same for all ways to write it."""
+    group_size: int | None
+    """The most passages of one document, which stand together; None when passages are not grouped."""
+    rerank_depth: int
+    k: int
+    cursor: Cursor | None
+    budget_ms: int | None
+    explain: bool
+
+    @property
+    def fetch(self) -> int | None:
+        """How many candidates this page needs, those that are reranked among them; None for all."""
+        if self.group_size is not None:
+            return None
+        return max(self.rerank_depth, (self.cursor.offset if self.cursor else 0) + self.k)
+
+    @property
+    def question(self) -> Mapping[str, object]:
+        """All that the ranked window depends on, who asks among it: a cursor is of use to its own caller only."""
+        return {
+            "rights": list(self.recall.rights.principals),
+            "collection": self.recall.collection,
+            "query": self.recall.query,
+            "filters": self.filter_key,
+            "group_size": self.group_size,
+            "depth": self.recall.depth,
+            "rrf_k": self.recall.rrf_k,
+            "weights": dict(self.recall.weights),
+            "rerank_depth": self.rerank_depth,
+        }
+
+    @property
+    def whole(self) -> Mapping[str, object]:
+        """All that a page depends on. The budget is not part of it: a result that it cut short is not kept."""
+        cursor = str(self.cursor) if self.cursor else None
+        return {**self.question, "facets": list(self.recall.facets), "k": self.k, "cursor": cursor}
+
+
+def plan_of(request: SearchRequest, rights: Rights, limits: SearchLimits) -> Plan:
+    """Fill in defaults and hold the request to the limits. Raises InvalidRequest."""
+    if len(request.query) > limits.max_query_chars:
+        raise InvalidRequest(f"query: {len(request.query):,} characters, at most {limits.max_query_chars:,} are taken")
+    k = limits.default_k if request.k is None else request.k
+    if k > limits.max_k:
+        raise InvalidRequest(f"k: at most {limits.max_k:,}, not {k:,}; use `cursor` to go on")
+    fusion, depth = request.ranking.fusion, request.ranking.rerank.depth
+    weights: dict[str, float] = dict(limits.weights) | dict(fusion.weights or {})
+    if not any(weights.values()):
+        raise InvalidRequest("ranking.fusion.weights: at least one channel needs a weight above 0")
+    plan = Plan(
+        recall=RecallRequest(
+            collection=request.collection or limits.default_collection,
+            query=request.query.strip(),
+            rights=rights,
+            filters=request.filters,
+            facets=tuple(dict.fromkeys(request.facets)),
+            depth=limits.recall_depth,
+            rrf_k=fusion.k or limits.rrf_k,
+            weights=weights,
+        ),
+        filter_key="" if request.filters is None else canonical(parse_filter(request.filters)),
+        group_size=(request.group_size or 1) if request.group_by else None,
+        rerank_depth=limits.rerank_depth if depth == "auto" else depth,
+        k=k,
+        cursor=read_cursor(request.cursor) if request.cursor is not None else None,
+        budget_ms=request.budget_ms,
+        explain=request.explain,
+    )
+    if plan.cursor:
+        check_question(plan.cursor, question_digest(plan.question))
+    return plan
