@@ -136,12 +136,12 @@ class Transformer:
         stem = f"{prefix}attention.self."
         weight = np.concatenate([tensor(f"{stem}{name}.weight") * by for name, by in names])
         offset = np.concatenate([tensor(f"{stem}{name}.bias") * by for name, by in names])
-        whole = lambda name: (tensor(f"{prefix}{name}.weight"), tensor(f"{prefix}{name}.bias"))  # noqa: E731
         return _Layer(
             self._linear(weight, offset),
-            self._linear(*whole("attention.output.dense")),
-            self._linear(*whole("intermediate.dense")),
-            self._linear(*whole("output.dense")),
+            *(
+                self._linear(tensor(f"{prefix}{name}.weight"), tensor(f"{prefix}{name}.bias"))
+                for name in ("attention.output.dense", "intermediate.dense", "output.dense")
+            ),
             self._norm(tensor, f"{prefix}attention.output.LayerNorm"),
             self._norm(tensor, f"{prefix}output.LayerNorm"),
         )

@@ -1,109 +1,80 @@
-"""Calibrated probabilities: they keep what they promise, and never change an order within a query."""
+"""A machine is measured, the cost kept by model, and a file that cannot be read costs a new measurement only."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ranking.calibration import Calibration, calibration_error, fit_calibration, reliability
-from ranking.query_signs import SIGNS, Scale
-from ranking.stage_table import Floats, sigmoid
-from retrieval.errors import InvalidRequest
-
-SCALES = {name: Scale(0.0, 1.0) for name in SIGNS}
-
-
-def drawn(seed: int, queries: int = 300) -> tuple[list[Floats], list[Floats], list[Floats]]:
-    """Scores of a rung whose true probability is sigmoid(2 s - 3 + the query's first sign)."""
-    rng = np.random.default_rng(seed)
-    signs = [np.concatenate([rng.normal(size=1), np.zeros(len(SIGNS) - 1)]) for _ in range(queries)]
-    scores = [rng.normal(size=30) for _ in range(queries)]
-    relevant = [
-        (rng.random(30) < sigmoid(2 * s - 3 + each[0])).astype(float) for s, each in zip(scores, signs, strict=True)
-    ]
-    return scores, relevant, signs
+from ranking.budget import CostModel, estimated_tokens
+from ranking.cross_encoder import PAIR_TOKENS
+from services.calibration import FILE, SHAPES, calibration_key, measured, store, stored
+from services.cli import run
+from tests.requires import need
 
 
-def test_probabilities_keep_what_they_promise_on_queries_held_out() -> None:
-    found = fit_calibration("rerank", *drawn(1), SCALES)
-    assert (found.slope, found.intercept, found.signs[SIGNS[0]]) == pytest.approx((2, -3, 1), abs=0.15)
-    scores, relevant, signs = drawn(2)
-    told = np.concatenate([found.probabilities(s, each) for s, each in zip(scores, signs, strict=True)])
-    assert calibration_error(told, np.concatenate(relevant)) < 0.01
-    for each in reliability(told, np.concatenate(relevant)):
-        assert each.promised == pytest.approx(each.kept, abs=0.1 if each.count > 100 else 1)
+class Clockwork:
+    """A reranker that takes a millisecond a call and a tenth of one a token, by its own clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls = 0
+
+    def score_round(
+        self, query: str, texts: list[str], deadline: float | None = None
+    ) -> tuple[NDArray[np.float32], int]:
+        self.calls += 1
+        tokens = sum(estimated_tokens(query, texts, PAIR_TOKENS))
+        self.now += (1 + 0.1 * tokens) / 1000
+        return np.zeros(len(texts), np.float32), tokens
 
 
-def test_signs_make_better_probabilities_than_scores_alone() -> None:
-    scores, relevant, signs = drawn(3)
-    alone, with_signs = (
-        fit_calibration("late", scores, relevant),
-        fit_calibration("late", scores, relevant, signs, SCALES),
-    )
-
-    def surprise(told: list[Floats]) -> float:
-        return -float(
-            np.concatenate(
-                [y * np.log(p) + (1 - y) * np.log(1 - p) for p, y in zip(told, relevant, strict=True)]
-            ).mean()
-        )
-
-    assert surprise([with_signs.probabilities(s, each) for s, each in zip(scores, signs, strict=True)]) < surprise(
-        [alone.probabilities(s) for s in scores]
-    )
+def test_every_shape_is_timed_in_every_round() -> None:
+    machine = Clockwork()
+    samples = measured(machine, rounds=3, clock=lambda: machine.now)
+    assert machine.calls == 4 * len(SHAPES)
+    assert [sample.pairs for sample in samples] == [pairs for pairs, _ in SHAPES] * 3
+    assert all(sample.ms == pytest.approx(1 + 0.1 * sample.tokens) for sample in samples)
 
 
-def test_within_a_query_the_order_stays() -> None:
-    found = fit_calibration("ltr", *drawn(4), SCALES)
-    scores = np.sort(np.random.default_rng(5).normal(size=50))
-    assert (np.diff(found.probabilities(scores, np.ones(len(SIGNS)))) > 0).all()
+def test_costs_are_kept_by_model(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first, second = CostModel(1.0, 0.1, 0.03, ratios=(0.9, 1.1)), CostModel(2.0, 0.2, 0.06)
+    key, other = calibration_key("a", "f00", 0), calibration_key("a", "f00", 1)
+    assert stored(home, key) is None
+    store(home, key, first)
+    store(home, other, second)
+    assert (stored(home, key), stored(home, other)) == (first, second)
 
 
-def test_scores_that_mislead_still_give_probabilities_that_rise() -> None:
-    scores = [np.arange(10.0)] * 20
-    relevant = [np.arange(10) < 2] * 20
-    found = fit_calibration("fused", scores, [each.astype(float) for each in relevant])
-    assert found.slope > 0
-    assert found.probabilities(scores[0]) == pytest.approx(np.full(10, 0.2), abs=0.02)
+@pytest.mark.parametrize("text", ["", "[]", '{"a:f00:0": 3}', '{"a:f00:0": {"fixed_ms": "many"}}'])
+def test_a_file_that_cannot_be_read_is_as_none_and_is_written_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    key = calibration_key("a", "f00", 0)
+    assert stored(tmp_path, key) is None
+    store(tmp_path, key, CostModel(1.0, 0.1, 0.03))
+    assert stored(tmp_path, key) == CostModel(1.0, 0.1, 0.03)
 
 
-def test_a_perfect_split_is_not_certainty() -> None:
-    found = fit_calibration("fused", [np.array([0.0, 1.0])] * 5, [np.array([0.0, 1.0])] * 5)
-    assert 0.5 < found.probabilities(np.array([1.0]))[0] < 0.99
+@pytest.mark.slow
+def test_the_command_measures_the_real_reranker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = tmp_path / "home"
+    (home / "models").mkdir(parents=True)
+    (home / "models" / "ms-marco-minilm-l12-v2").symlink_to(need.model("ms-marco-minilm-l12-v2"))
+    assert run(["calibrate", "--rounds", "1", "--home", str(home), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["token_ms"] > 0
+    assert said["pairs_of_64_tokens"]["50"] <= said["pairs_of_64_tokens"]["300"]
+    (key,) = json.loads((home / FILE).read_text(encoding="utf-8"))
+    assert stored(home, key) is not None
+    assert run(["calibrate", "--rounds", "1", "--home", str(home)]) == 0
+    assert "in 100 ms" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("relevant", [[], [np.zeros(3)], [np.ones(3)]])
-def test_a_calibration_wants_both_kinds(relevant: list[Floats]) -> None:
-    with pytest.raises(InvalidRequest, match="relevant"):
-        fit_calibration("fused", [np.arange(3.0)] * len(relevant), relevant)
-
-
-def test_error_and_bins_by_hand() -> None:
-    told, kept = np.array([0.05, 0.15, 0.15, 0.95]), np.array([0.0, 0.0, 1.0, 1.0])
-    assert [(each.count, round(each.promised, 2), each.kept) for each in reliability(told, kept)] == [
-        (1, 0.05, 0.0), (2, 0.15, 0.5), (1, 0.95, 1.0)
-    ]  # fmt: skip
-    assert calibration_error(told, kept) == pytest.approx((0.05 + 2 * 0.35 + 0.05) / 4)
-    assert calibration_error(np.empty(0), np.empty(0)) == 0
-
-
-def test_a_calibration_is_read_back_as_it_was_written() -> None:
-    found = Calibration("rerank", 1.5, -2.0, {"agreement": 0.5}, SCALES, "abc")
-    again = Calibration.from_json(json.loads(json.dumps(found.as_json())))
-    assert again == found
-    assert again.version == found.version != Calibration("rerank", 1.5, -2.0).version
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        {},
-        {"format": 1, "rung": "x"},
-        {"format": 1, "rung": "x", "slope": -1, "intercept": 0, "signs": {}, "scales": {}, "model": ""},
-    ],
-)
-def test_what_is_no_calibration_is_refused(told: dict[str, object]) -> None:
-    with pytest.raises(InvalidRequest):
-        Calibration.from_json(told)
+def test_without_a_reranker_there_is_nothing_to_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "riddle.toml").write_text('[models]\nreranker = ""\n', encoding="utf-8")
+    assert run(["calibrate", "--home", str(tmp_path)]) == 1
+    assert "nothing to calibrate" in capsys.readouterr().err

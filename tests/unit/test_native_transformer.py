@@ -49,7 +49,9 @@ def tensors(seed: int = 0) -> Callable[[str], NDArray[np.float32]]:
 def laid_out(rows: Sequence[NDArray[np.int64]]) -> Texts:
     ids = np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int32)
     starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    types = np.concatenate([np.arange(len(row)) * 2 // len(row) for row in rows] or [np.empty(0)]).astype(np.uint8)
+    types = np.concatenate([np.arange(len(row)) * 2 // len(row) for row in rows] or [np.empty(0, np.int64)]).astype(
+        np.uint8
+    )
     return Texts(ids, types, starts)
 
 
