@@ -16,7 +16,7 @@ import numpy as np
 
 from ranking.blend import Judged
 from ranking.pipeline import RankPipeline
-from ranking.stage_table import stage_table
+from ranking.stage_table import table_of
 from retrieval.analysis import analyse, language_of
 from retrieval.fusion import rrf
 from retrieval.sentences import sentences
@@ -82,7 +82,7 @@ def ask_items(
     for done, item in enumerate(items, 1):
         candidates = _candidates(item, snapshot, encoder, depth)
         ranked = pipeline.rank(item.query, candidates, depth=len(candidates)).candidates
-        table = stage_table(item.query, [{name: stage.score for name, stage in each.stages.items()} for each in ranked])
+        table = table_of(item.query, ranked)
         gains = np.array([float(each.passage.passage_id == item.passage.passage_id) for each in ranked])
         yield Judged(table, gains)
         say(done, len(items))

@@ -12,8 +12,8 @@ import numpy as np
 from eval.retrieval_metrics import evaluate_by_query
 from eval.stages import as_run, best_passages
 from eval.statistics import Floats, holm, mean_intervals, sign_flip, t_quantile
-from ranking.blend import Blend, Judged, learn
-from ranking.stage_table import StageTable
+from ranking.blend import WEIGHT_SPREAD, Blend, Judged, learn
+from ranking.stage_table import BLENDED, StageTable
 from retrieval.errors import InvalidRequest
 
 METRIC = "nDCG@10"
@@ -23,10 +23,11 @@ FEWEST = 20
 """Fewer queries than this decide nothing."""
 WORTH = 0.02
 """A gain that users may notice; what is told of how many judgements it takes to see one."""
+_LITTLE = 1e-6
 SLOPE_SPREAD = 0.05
 """How freely the influence of signs is learned from one collection, where that is tried."""
 
-DEFAULT, IN_FORCE, FUSED, RERANK = "default", "in force", "fused alone", "rerank alone"
+DEFAULT, IN_FORCE = "default", "in force"
 WEIGHTS, SIGNS = "learned weights", "learned with signs"
 LEARNED = (WEIGHTS, SIGNS)
 
@@ -94,14 +95,15 @@ def decide(
     now: Blend | None = None,
     *,
     level: float = 0.05,
+    spread: float = WEIGHT_SPREAD,
     seed: int = 0,
     metric: str = METRIC,
 ) -> Verdict:
     """Learn on halves, measure on the other halves, and adopt what beats the default by more than chance.
 
-    What is learned begins at ``default``. ``now`` is in force if it is another; it is shown, and stays when
-    nothing is adopted, but is no yardstick: it may have been learned from these very queries. Raises
-    InvalidRequest when no query has a relevant document.
+    What is learned begins at ``default`` and goes about ``spread`` from it. ``now`` is in force if it is
+    another; it is shown, and stays when nothing is adopted, but is no yardstick: it may have been learned
+    from these very queries. Raises InvalidRequest when no query has a relevant document.
     """
     asked = [each for each in asked if any(grade > 0 for grade in each.grades.values())]
     if not asked:
@@ -110,23 +112,21 @@ def decide(
     values = {
         name: _measured(asked, [blend] * len(asked), metric) for name, blend in _fixed(asked, default, now).items()
     }
+    learned = {WEIGHTS: lambda part: learn(part, default, weight_spread=spread)}
+    if default.scales:
+        learned[SIGNS] = lambda part: learn(part, default, weight_spread=spread, slope_spread=SLOPE_SPREAD)
     if len(asked) >= 2:
-        values[WEIGHTS] = _held_out(asked, judged, lambda part: learn(part, default), seed, metric)
-        if default.scales:
-            values[SIGNS] = _held_out(
-                asked, judged, lambda part: learn(part, default, slope_spread=SLOPE_SPREAD), seed, metric
-            )
+        values |= {name: _held_out(asked, judged, each, seed, metric) for name, each in learned.items()}
     trials = _trials(values)
     best = max((each for each in trials if each.name in LEARNED), key=lambda each: each.gain, default=None)
     adopted, reason = _adopted(best, len(asked), level)
-    blends = {WEIGHTS: lambda: learn(judged, default), SIGNS: lambda: learn(judged, default, slope_spread=SLOPE_SPREAD)}
     return Verdict(
         metric,
         len(asked),
         tuple(trials),
         adopted,
         reason,
-        blends[adopted]() if adopted else now or default,
+        learned[adopted](judged) if adopted else now or default,
         None if best is None or adopted else needed(values[best.name] - values[DEFAULT], level),
     )
 
@@ -147,12 +147,13 @@ def needed(differences: Floats, level: float = 0.05, power: float = 0.8) -> int 
 
 def _fixed(asked: Sequence[Asked], default: Blend, now: Blend | None) -> dict[str, Blend]:
     """Ways that learn nothing; the first is what all are compared with."""
-    ways = {DEFAULT: default, FUSED: Blend({"fused": 1.0})}
+    ways = {DEFAULT: default}
     if now is not None and now != default:
         ways[IN_FORCE] = now
-    if any("rerank" in each.table.names for each in asked):
-        # What the cross-encoder did not read stays behind, in fused order.
-        ways[RERANK] = Blend({"rerank": 1.0, "fused": 1e-6})
+    for stage in BLENDED:
+        if any(stage in each.table.names for each in asked):
+            # What a stage did not see, or cannot tell apart, stands in fused order.
+            ways[f"{stage} alone"] = Blend({"fused": _LITTLE, stage: 1.0})
     return ways
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.types import Candidate
+
 Floats = NDArray[np.float64]
 
 BLENDED = ("lexical", "dense", "fused", "late", "ltr", "rerank")
@@ -82,6 +84,11 @@ def stage_table(query: str, stages: Iterable[Mapping[str, float]]) -> StageTable
         if name in _PROBABILITIES:
             scores[:, column] = logit(scores[:, column])
     return StageTable(query, names, scores)
+
+
+def table_of(query: str, candidates: Iterable[Candidate]) -> StageTable:
+    """The table of candidates as they are on their way through the funnel."""
+    return stage_table(query, [{name: stage.score for name, stage in each.stages.items()} for each in candidates])
 
 
 def logit(probability: Floats) -> Floats:

@@ -66,7 +66,8 @@ class Tuned:
         """Order the candidates by the best rung that ran. ``model`` is the fingerprint of what gave ``rerank``."""
         rung = rung_of(table)
         scores = self.blend.scores(table)
-        probabilities = self.calibration(rung, model).probabilities(scores, query_signs(table))
+        calibration = self.calibration(rung, model)
+        probabilities = calibration.probabilities(scores, query_signs(table) if calibration.signs else None)
         return Judgement(rung, tuple(np.argsort(-scores, kind="stable").tolist()), probabilities)
 
     def calibration(self, rung: str, model: str = "") -> Calibration:

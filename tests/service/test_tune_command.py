@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.usage_rows import FEEDBACK_FOLDER, FEEDBACK_ROW, FeedbackRow
 from ranking.tuned import TunedShelf, defaults, tuned_file
 from retrieval.batch import write_generation
 from retrieval.store import CollectionStore
@@ -87,6 +88,23 @@ def test_a_collection_that_can_be_asked_nothing_says_so(home: Path, capsys: Out)
     write_generation(store, "short", [part([Document("one", "A single line.")])], encoder=FakeEncoder().spec)
     assert riddle("tune", "short", "--itself", "--home", home) == 1
     assert "no passage of several sentences" in capsys.readouterr().err
+
+
+def test_clicks_are_the_evidence_where_there_are_some(home: Path, capsys: Out) -> None:
+    folder = home / FEEDBACK_FOLDER
+    folder.mkdir()
+    rows = [
+        FeedbackRow(
+            "2026-11-24T10:00:00Z", f"r{topic}-{time}", "", "click", f"what of {topic}", "topics", "topics@1.0", "1",
+            f"{topic}-0#0", f"{topic}-0", 2, None, {}, (f"{topic}-2#0", f"{topic}-0#0"),
+        )
+        for topic in TOPICS[:25]
+        for time in range(3)
+    ]  # fmt: skip
+    (folder / "2026-11-24-0001.jsonl").write_bytes(b"".join(FEEDBACK_ROW.dump_json(row) + b"\n" for row in rows))
+    assert riddle("tune", "topics", "--home", home, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["evidence"], told["queries"]) == ("clicks", 25)
 
 
 def test_few_judgements_are_refused_with_the_reason(home: Path, tmp_path: Path, capsys: Out) -> None:

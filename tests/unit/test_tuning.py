@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.tuning import DEFAULT, FEWEST, FUSED, IN_FORCE, RERANK, SIGNS, WEIGHTS, WORTH, Asked, decide, needed
+from eval.tuning import DEFAULT, FEWEST, IN_FORCE, SIGNS, WEIGHTS, WORTH, Asked, decide, needed
 from ranking.blend import Blend
 from ranking.query_signs import SIGNS as NAMES
 from ranking.query_signs import Scale
@@ -63,10 +63,11 @@ def test_too_few_judgements_decide_nothing_whatever_they_say() -> None:
 def test_all_ways_are_shown_and_the_default_is_what_they_are_compared_with() -> None:
     verdict = decide(asked(40, "rerank"), DEFAULTS, Blend({"rerank": 1.0}))
     tried = {each.name: each for each in verdict.trials}
-    assert set(tried) == {DEFAULT, FUSED, RERANK, IN_FORCE, WEIGHTS}
+    alone = {f"{stage} alone" for stage in ("lexical", "dense", "fused", "rerank")}
+    assert set(tried) == {DEFAULT, IN_FORCE, WEIGHTS, *alone}
     assert (tried[DEFAULT].gain, tried[DEFAULT].p) == (0, 1)
-    assert tried[RERANK].gain > 0 > tried[FUSED].gain
-    assert tried[IN_FORCE].value == pytest.approx(tried[RERANK].value, abs=0.02)
+    assert tried["rerank alone"].gain > 0 > tried["fused alone"].gain
+    assert tried[IN_FORCE].value == pytest.approx(tried["rerank alone"].value, abs=0.02)
 
 
 def test_what_is_in_force_stays_when_nothing_is_adopted() -> None:
