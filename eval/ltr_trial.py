@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 METRIC = "nDCG@10"
 USUAL = TreeSettings()
+FOLDS = 4
 LEAST_QUERIES = 20
 """Fewer in a half are no trial."""
 
@@ -126,11 +127,10 @@ def trial(
 def grow_on(
     judged: Sequence[JudgedList], features: FeatureSet, columns: Sequence[str], settings: TreeSettings
 ) -> Grown:
-    """Grow trees on four fifths of the queries, stopped by the fifth. Raises InvalidRequest for too little to go by."""
+    """Grow trees on all of the queries, as many as parts held out ask for. Raises InvalidRequest for too few."""
     inputs = np.array([features.names.index(name) for name in columns], np.int64)
-    lists = as_lists(judged, inputs)
-    held = np.array([_share(each.query, "valid") < 0.2 for each in judged])
-    return grow(lists.chosen(np.flatnonzero(~held)), lists.chosen(np.flatnonzero(held)), settings)
+    folds = np.array([int(_share(each.query, "fold") * FOLDS) for each in judged], np.int64)
+    return grow(as_lists(judged, inputs), folds, settings)
 
 
 def model_file(

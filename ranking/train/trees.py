@@ -56,7 +56,7 @@ class Lists:
 class TreeSettings:
     """How trees are grown. The defaults are for some hundred to some ten thousand lists."""
 
-    rounds: int = 500
+    rounds: int = 400
     """Most trees."""
     patience: int = 40
     """Trees that may bring nothing on the lists held out before growing stops."""
@@ -81,47 +81,44 @@ class Grown:
     trees: str
     rounds: int
     """Trees that were kept."""
-    valid: float
+    held_out: float
     """nDCG@top of the lists held out, over candidates alone: what no candidate brings is not counted."""
 
 
-def grow(train: Lists, valid: Lists, settings: TreeSettings = TreeSettings()) -> Grown:
-    """LambdaMART (Burges, MSR-TR-2010-82) on ``train``, stopped by ``valid``. The same input gives the same trees.
+def grow(lists: Lists, folds: NDArray[np.int64], settings: TreeSettings = TreeSettings()) -> Grown:
+    """LambdaMART (Burges, MSR-TR-2010-82). The same input gives the same trees.
 
-    Raises InvalidRequest when no list tells candidates apart.
+    ``folds`` puts each list into one of some parts. How many trees there should be is read off the mean over parts,
+    each measured under trees of the others, since one part alone is too small to tell; then so many are grown on
+    all lists. Raises InvalidRequest when a part, or the rest without it, has no list that tells candidates apart.
     """
     import lightgbm
 
-    for name, lists in (("train", train), ("hold out", valid)):
-        if not _telling(lists):
-            raise InvalidRequest(
-                f"no list to {name} has both relevant and other candidates: more judgements are needed"
-            )
-    measured: dict[str, dict[str, list[float]]] = {}
-    booster = lightgbm.train(
-        {
-            "objective": "lambdarank",
-            "metric": "ndcg",
-            "eval_at": [settings.top],
-            "lambdarank_truncation_level": settings.top + 5,
-            "label_gain": [2**grade - 1 for grade in range(HIGHEST_GRADE + 1)],
-            **_common(settings),
-        },
-        _table(train),
+    parts = [np.flatnonzero(folds == each) for each in np.unique(folds)]
+    if len(parts) < 2 or not all(_telling(lists.chosen(part)) for part in parts):
+        raise InvalidRequest(
+            f"{len(lists)} lists are too few that have both relevant and other candidates: more judgements are needed"
+        )
+    owner = np.repeat(folds, lists.sizes)
+    wanted = {
+        "objective": "lambdarank",
+        "metric": "ndcg",
+        "eval_at": [settings.top],
+        "lambdarank_truncation_level": settings.top + 5,
+        "label_gain": [2**grade - 1 for grade in range(HIGHEST_GRADE + 1)],
+        **_common(settings),
+    }
+    measured = lightgbm.cv(
+        wanted,
+        _table(lists),
         num_boost_round=settings.rounds,
-        valid_sets=[_table(valid)],
-        valid_names=["valid"],
-        callbacks=[
-            lightgbm.early_stopping(settings.patience, verbose=False),
-            lightgbm.record_evaluation(measured),
-        ],
+        folds=[(np.flatnonzero(owner != each), np.flatnonzero(owner == each)) for each in np.unique(folds)],
+        callbacks=[lightgbm.early_stopping(settings.patience, verbose=False)],
     )
-    best = max(1, booster.best_iteration)
-    return Grown(
-        booster.model_to_string(num_iteration=best, importance_type="gain"),
-        best,
-        float(measured["valid"][f"ndcg@{settings.top}"][best - 1]),
-    )
+    means: Floats = np.asarray(measured[f"valid ndcg@{settings.top}-mean"], np.float64)
+    rounds = int(np.argmax(means)) + 1
+    booster = lightgbm.train(wanted, _table(lists), num_boost_round=rounds)
+    return Grown(booster.model_to_string(importance_type="gain"), rounds, float(means[rounds - 1]))
 
 
 def importance(trees: str, columns: Sequence[str]) -> dict[str, float]:

@@ -105,7 +105,7 @@ def test_growing_twice_gives_the_same_trees(file: LtrFile) -> None:
 def test_lists_without_a_difference_are_refused() -> None:
     flat = Lists(np.zeros((8, 2), np.float32), np.ones(8, np.int64), np.array([4, 4]), np.ones(2))
     with pytest.raises(InvalidRequest, match="more judgements"):
-        grow(flat, flat, SMALL)
+        grow(flat, np.array([0, 1]), SMALL)
 
 
 def logged(file: LtrFile, rows: int, seed: int = 8) -> list[QueryRow]:

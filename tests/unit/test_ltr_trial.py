@@ -61,7 +61,7 @@ def test_noise_is_taken_for_a_gain_no_more_often_than_the_level_says() -> None:
         ).adopted
         for seed in range(30)
     ]
-    assert sum(adopted) <= 3
+    assert sum(adopted) <= 2
 
 
 def test_halves_do_not_depend_on_the_order_of_the_lists() -> None:
