@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+    from services.wire import Result
+    from services.wire_collections import WireDocument
+
 MAX_TEXT = 200_000
 """Code points of a document that one `fetch` gives; `metadata.cut_at` says where it was cut."""
 
@@ -53,6 +56,16 @@ class WholeDocument:
 def link_of(source: str, otherwise: str) -> str:
     """Where a citation leads: the page that a document came from, or where this server gives it."""
     return source if source.startswith(("http://", "https://")) else otherwise
+
+
+def found_document(result: Result, url: str) -> FoundDocument:
+    return FoundDocument(result.document_id, result.title or result.document_id, url, result.text)
+
+
+def read_document(document: WireDocument, url: str) -> WholeDocument:
+    source = {"source": document.source} if document.source else {}
+    title = document.title or document.document_id
+    return WholeDocument(document.document_id, title, document.text, url, {**document.metadata, **source})
 
 
 class Library(Protocol):

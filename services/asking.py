@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -25,7 +26,7 @@ from services.wire import (
     Wire,
     WireCitation,
 )
-from services.wire_collections import CollectionList, WireCollection
+from services.wire_collections import CollectionList, WireCollection, WireDocument
 
 WireT = TypeVar("WireT", bound=Wire)
 
@@ -41,7 +42,7 @@ AnswerEvent = SearchResultsEvent | Text | WireCitation | FinalAnswerEvent
 
 
 class Asker(Protocol):
-    """What `riddle search`, `ask` and `collections` need of a service. Raises RiddleError."""
+    """What `riddle search`, `ask`, `collections` and `mcp` need of a service. Raises RiddleError."""
 
     async def search(self, request: SearchRequest) -> SearchResponse: ...
 
@@ -50,6 +51,8 @@ class Asker(Protocol):
     async def collections(self) -> CollectionList: ...
 
     async def collection(self, name: str) -> WireCollection: ...
+
+    async def document(self, collection: str, document_id: str) -> WireDocument: ...
 
     async def delete(self, name: str) -> None: ...
 
@@ -87,6 +90,10 @@ class RemoteAsker:
 
     async def collection(self, name: str) -> WireCollection:
         return _read(await self._call("GET", f"/v1/collections/{name}"), WireCollection)
+
+    async def document(self, collection: str, document_id: str) -> WireDocument:
+        path = f"/v1/collections/{quote(collection, safe='')}/documents/{quote(document_id)}"
+        return _read(await self._call("GET", path), WireDocument)
 
     async def delete(self, name: str) -> None:
         await self._call("DELETE", f"/v1/collections/{name}")
@@ -144,6 +151,9 @@ class LocalAsker:
 
     async def collection(self, name: str) -> WireCollection:
         return WireCollection.of(await self._recall.view(name, self._rights), whole=True)
+
+    async def document(self, collection: str, document_id: str) -> WireDocument:
+        return WireDocument.of(await self._recall.document(collection, document_id, self._rights), whole=False)
 
     async def delete(self, name: str) -> None:
         await self._recall.drop(name)

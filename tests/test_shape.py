@@ -57,6 +57,8 @@ HEAVY: dict[str, set[str]] = {
     "lightgbm": {"ranking/ltr.py", "ranking/train/trees.py"},
     "ragas": {"eval/answer_metrics.py"},
     "openai": {"eval/judge.py"},
+    "mcp": {"services/agent_tools.py"},
+    "mcp_types": {"services/agent_tools.py"},
     "ir_datasets": {"eval/dataset_formats/catalogue.py"},
     "altair": {"eval/plots.py"},
     "vl_convert": {"eval/plots.py"},

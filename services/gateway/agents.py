@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.agent_tools import AgentApp, FoundDocument, Library, WholeDocument, agent_server, link_of
+from services.agent_tools import (
+    AgentApp,
+    FoundDocument,
+    Library,
+    WholeDocument,
+    agent_server,
+    found_document,
+    link_of,
+    read_document,
+)
 from services.auth import caller_of
 from services.frame import Lifespan
 from services.gateway.names import possible
@@ -41,19 +52,12 @@ class GatewayLibrary:
         with self._recorder.asked("search", body, self._request, caller) as record:
             found = await self._search(body, caller.rights)
             record.searched(found)
-        return [
-            FoundDocument(
-                each.document_id, each.title or each.document_id, self._url(each.document_id, each.source), each.text
-            )
-            for each in found.results(explain=False)
-        ]
+        return [found_document(each, self._url(each.document_id, each.source)) for each in found.results(explain=False)]
 
     async def fetch(self, document_id: str) -> WholeDocument:
         found = await self._recall.document(self._collection, document_id, caller_of(self._request).rights)
         wire = WireDocument.of(found, whole=False)
-        url = self._url(document_id, wire.source)
-        metadata = {**wire.metadata, **({"source": wire.source} if wire.source else {})}
-        return WholeDocument(document_id, wire.title or document_id, wire.text, url, metadata)
+        return read_document(wire, self._url(document_id, wire.source))
 
     def _url(self, document_id: str, source: str) -> str:
         path = f"v1/collections/{quote(self._collection)}/documents/{quote(document_id)}"
@@ -75,7 +79,20 @@ def agents_app(
 
 def add_agents(app: FastAPI, agents: AgentApp) -> None:
     for path in PATHS:
-        app.router.routes.append(Route(path, agents, methods=["GET", "POST", "DELETE"], include_in_schema=False))
+        endpoint = _Endpoint(path, agents)
+        app.router.routes.append(Route(path, endpoint, methods=["GET", "POST", "DELETE"], include_in_schema=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """``app`` at a path, by which metrics count it: FastAPI says so of its own routes alone."""
+
+    path: str
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self
+        await self.app(scope, receive, send)
 
 
 def ending_with(agents: AgentApp, lifespan: Lifespan) -> Lifespan:
