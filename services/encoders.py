@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from retrieval.models import find_model
 from retrieval.remote_encoders import Flavour
 from retrieval.types import Encoder, EncoderSpec
 from services.auth import token_headers
+from services.breaker import Breaker
 from services.clients import problem_error
 from services.settings import ServiceUrls, Settings
 
@@ -24,11 +26,21 @@ STAGE = "embed"
 _SERVERS: Mapping[str, Flavour] = {"openai": "openai", "tei": "tei"}
 
 
+_QUERY_SHARE = 0.2
+"""Of the patience with a service, for a query: who waits for its vector as long as the gateway waits for recall
+is given up together with recall, and the search fails that could have gone on without."""
+
+
 class PostJson:
-    """The transport of remote encoders, over one pool of connections. Thread-safe."""
+    """The transport of remote encoders, over one pool of connections. Thread-safe.
+
+    A server that did not answer is not asked again at once, so that searches go on without it: see Breaker.
+    """
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
+        self._breaker = Breaker()
+        self._turn = threading.Lock()
 
     def post(self, path: str, json: Mapping[str, Any]) -> Any:
         """Raises Unavailable when the server does not answer, and what a Riddle service raised."""
@@ -41,12 +53,22 @@ class PostJson:
         self._http.close()
 
     def _answer(self, method: str, path: str, json: Mapping[str, Any] | None) -> Any:
+        with self._turn:
+            resting, wait_ms = self._breaker.open and not self._breaker.trial_due(), self._breaker.wait_ms
+        if resting:
+            raise Unavailable(
+                f"the embedding server at {self._http.base_url} does not answer", stage=STAGE, retry_after_ms=wait_ms
+            )
         try:
-            response = self._http.request(method, path, json=json)
+            response = self._http.request(method, path, json=json, timeout=self._patience(json))
         except httpx.TransportError as error:
+            with self._turn:
+                self._breaker.failed()
             raise Unavailable(
                 f"the embedding server at {self._http.base_url} does not answer ({type(error).__name__})", stage=STAGE
             ) from error
+        with self._turn:
+            self._breaker.succeeded()
         if not response.is_success:
             raise problem_error(response, STAGE)
         try:
@@ -55,6 +77,12 @@ class PostJson:
             raise Unavailable(
                 f"the embedding server at {self._http.base_url} answered what is not JSON", stage=STAGE
             ) from error
+
+    def _patience(self, json: Mapping[str, Any] | None) -> httpx.Timeout:
+        usual = self._http.timeout
+        if usual.read is None or not json or json.get("prompt_name") != "query":
+            return usual
+        return httpx.Timeout(usual.read * _QUERY_SHARE, connect=usual.connect)
 
 
 def encoder_named(name: str, settings: Settings) -> Encoder:
