@@ -132,7 +132,7 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
         app.include_router(parts.jobs, responses=PROBLEM_RESPONSES, dependencies=[Depends(writer_of)])
     app.include_router(_problems())
     app.include_router(page_router())
-    limited_openapi(app, settings.search)
+    limited_openapi(app, settings.search, settings.peers)
     return app
 
 

@@ -37,12 +37,7 @@ class RetrievalSetting(Peer):
 
 class Condition(Peer):
     name: str | Annotated[list[str], Field(min_length=1)]
-    comparison_operator: Annotated[
-        str,
-        Field(
-            description="`is`, `is not`, `in`, `not in`, `not empty`, `=`, `≠`, `>`, `<`, `≥`, `≤`, `before`, `after`"
-        ),
-    ]
+    comparison_operator: Annotated[str, Field(json_schema_extra=lambda schema: schema.update(enum=operators()))]
     value: Value | list[Value] | None = None
 
 
@@ -131,6 +126,11 @@ def filter_of(condition: MetadataCondition | None, fields: Fields = NO_FIELDS) -
     return _joined(condition.logical_operator, filters)
 
 
+def operators() -> list[str]:
+    """What can be looked up."""
+    return [*_OPERATORS, "not empty"]
+
+
 def _operator(condition: Condition) -> str:
     return condition.comparison_operator.strip().lower()
 
@@ -145,7 +145,7 @@ def _translated(condition: Condition, fields: Fields, place: str) -> Filter:
     if translate is None:
         raise InvalidRequest(
             f"{place}.comparison_operator: {condition.comparison_operator!r} cannot be looked up; there are "
-            f"{', '.join(_OPERATORS)}, not empty"
+            f"{', '.join(operators())}"
         )
     denies = operator in ("is not", "≠", "not in")
     return _joined("and" if denies else "or", [translate(name, condition.value, f"{place}.value") for name in names])

@@ -11,6 +11,7 @@ from services.examples import FILTERS
 from services.gateway.plan import SearchLimits
 from services.http import PROBLEM_TYPE
 from services.middleware import GUARDED
+from services.peers.limits import PeerSettings
 
 KEYS: dict[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, once the server has any"},
@@ -60,7 +61,7 @@ FILTER: dict[str, Any] = {
 """What `retrieval.filters` reads; a tree of trees is more than a model's fields can say."""
 
 
-def limited_openapi(app: FastAPI, limits: SearchLimits) -> None:
+def limited_openapi(app: FastAPI, limits: SearchLimits, peers: PeerSettings) -> None:
     """Replace ``app.openapi`` by one that is true: settings as limits, problems as the only failures."""
 
     def openapi() -> dict[str, Any]:
@@ -77,6 +78,7 @@ def limited_openapi(app: FastAPI, limits: SearchLimits) -> None:
                 _integer(properties["k"]).update(maximum=limits.max_k)
                 properties["k"]["default"] = limits.default_k
                 properties["collection"]["default"] = limits.default_collection
+            _peers(schemas, limits, peers)
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             schema["components"]["securitySchemes"] = KEYS
@@ -89,6 +91,21 @@ def limited_openapi(app: FastAPI, limits: SearchLimits) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change the document
+
+
+def _peers(schemas: dict[str, Any], limits: SearchLimits, peers: PeerSettings) -> None:
+    """The same for the interfaces of others, those of them that are served."""
+    dify = schemas["DifyRequest"]["properties"]
+    dify["query"]["maxLength"] = limits.max_query_chars
+    schemas["RetrievalSetting"]["properties"]["top_k"]["maximum"] = limits.max_k
+    for name, field in (("JinaRequest", "documents"), ("CohereRequest", "documents"), ("TeiRerankRequest", "texts")):
+        if name in schemas:
+            schemas[name]["properties"][field]["maxItems"] = peers.max_texts
+    for name, field in (("TeiEmbedRequest", "inputs"), ("OpenAIRequest", "input")):
+        if name in schemas:
+            texts = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": peers.max_texts}
+            # Token ids are read so that they can be refused in words.
+            schemas[name]["properties"][field]["anyOf"] = [{"type": "string"}, texts]
 
 
 def _integer(field: dict[str, Any]) -> dict[str, Any]:

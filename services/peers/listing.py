@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,7 +32,7 @@ def models_router(
         return wire_response(OpenAIModels(data=listed).model_dump_json())
 
     @api.get("/v1/models/{model:path}", summary="One model by any of its names", response_model=OpenAIModel)
-    async def one(model: str) -> Response:
+    async def one(model: Annotated[str, Path(max_length=200)]) -> Response:
         for found in await _present(ports):
             if found.answers_to(model):
                 return wire_response(_card(found, found.name).model_dump_json())
@@ -43,7 +43,7 @@ def models_router(
         models = await _present(ports)
         if not models:
             raise ModelMissing("no model is here: `riddle doctor` says what is missing")
-        return wire_response(_info(models, settings, version).model_dump_json(exclude_none=True))
+        return wire_response(_info(models, settings, version).model_dump_json())
 
     @api.get(
         "/health",

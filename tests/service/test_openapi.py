@@ -62,14 +62,18 @@ def test_these_are_all_the_operations(operations: dict[str, Any]) -> None:
 
 
 def beyond_the_schema(case: Any) -> bool:
-    """What no schema can say: a cursor must be one that was given out, one channel count, a size go with groups."""
+    """What no schema can say: a cursor must be one that was given out, one channel count, a size go with groups.
+
+    Nor to which lengths a model's vectors can be cut, and which values an operator of Dify's compares.
+    """
     body = case.body if isinstance(case.body, dict) else {}
     ranking = body.get("ranking")
     fusion = ranking.get("fusion") if isinstance(ranking, dict) else None
     weights = fusion.get("weights") if isinstance(fusion, dict) else None
     silent = isinstance(weights, dict) and len(weights) == 2 and not any(weights.values())
     sized = body.get("group_size") is not None and body.get("group_by") is None
-    return body.get("cursor") is not None or silent or sized
+    depends = any(body.get(name) is not None for name in ("cursor", "dimensions", "metadata_condition"))
+    return depends or silent or sized
 
 
 DRAWN = [label for label in OPERATIONS if "_bulk" not in label]
