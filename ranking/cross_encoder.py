@@ -45,10 +45,11 @@ def open_reranker(files: ModelFiles, *, runtime: Runtime = "auto", threads: int 
         raise InvalidRequest(f"the model {files.name} is an {files.kind}, and a reranker is needed")
     tokenizer = Tokenizer(files.tokenizer)
     longest = min(files.max_tokens, PAIR_TOKENS)
-    return CrossEncoder(files.name, files.languages, tokenizer, _engine(files, runtime, threads), longest)
+    return CrossEncoder(files.name, files.languages, tokenizer, pair_engine(files, runtime, threads), longest)
 
 
-def _engine(files: ModelFiles, runtime: Runtime, threads: int) -> Engine:
+def pair_engine(files: ModelFiles, runtime: Runtime, threads: int) -> Engine:
+    """What runs a cross-encoder here, as ``open_reranker`` says; raises what it raises."""
     native = native_graph(files) if runtime in ("auto", "native") else None
     if native is not None:
         return Engine(native, Lanes(threads or cores()), NATIVE_BATCH_TOKENS)

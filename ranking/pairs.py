@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.cross_encoder import Runtime, pair_engine
 from retrieval.batching import token_batches
-from retrieval.errors import InvalidRequest, ModelMissing
-from retrieval.graphs import Engine, best_runtime, cpu_flags, open_engine
+from retrieval.errors import InvalidRequest
+from retrieval.graphs import Engine
 from retrieval.models import ModelFiles
 from retrieval.tokens import Encoded, Tokenizer, model_inputs
-
-Runtime = Literal["auto", "onnxruntime", "openvino", "sentence-transformers"]
 
 
 class PairScorer(Protocol):
@@ -41,17 +40,13 @@ class PairScorer(Protocol):
 
 
 def open_pair_scorer(files: ModelFiles, *, runtime: Runtime = "auto", threads: int = 0) -> PairScorer:
-    """Load a cross-encoder from its ONNX file; ``threads`` of 0 means one for each core, ``auto`` what suits it.
+    """Load a cross-encoder, run by whatever ``ranking.cross_encoder.open_reranker`` runs it by; raises what it raises.
 
-    Raises ModelMissing when the files do not serve, InvalidRequest when the model is of another kind.
+    Unlike that it reads pairs as long as the model does: who asks for scores decides what to leave out.
     """
     if files.kind != "reranker":
         raise InvalidRequest(f"the model {files.name} is an {files.kind}, and a reranker is needed")
-    if files.onnx is None:
-        raise ModelMissing(f"{files.path} holds no ONNX file, and rerankers run from one")
-    chosen = runtime if runtime in ("onnxruntime", "openvino") else best_runtime(cpu_flags())
-    engine = open_engine(files.onnx, chosen, threads)
-    return GraphPairs(files.name, Tokenizer(files.tokenizer), engine, files.max_tokens)
+    return GraphPairs(files.name, Tokenizer(files.tokenizer), pair_engine(files, runtime, threads), files.max_tokens)
 
 
 class GraphPairs:
