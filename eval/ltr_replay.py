@@ -10,11 +10,8 @@ import numpy as np
 
 from eval.usage_rows import QueryRow
 from ranking.features import unpacked
-from ranking.ltr import LtrModel
+from ranking.ltr import STAGE, LtrModel
 from retrieval.errors import InvalidRequest, RiddleError
-
-STAGE = "ltr"
-"""The stage under which a learned ranker's score is logged."""
 
 _AT_ONCE = 8192
 """Vectors that are scored together."""

@@ -7,17 +7,18 @@ import json
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.features import FeatureSet, Vectors
+from ranking.features import FeatureSet, Stamp, Vectors, stamped
 from ranking.fields import NumericField, numeric_fields
 from retrieval.durable import replace_json
 from retrieval.errors import IndexUnreadable, InvalidRequest, ModelMissing, RiddleError
+from retrieval.types import Candidate, StageScore
 
 FORMAT = 1
 """Of a model's file; grows when an older reader would misread a newer one."""
@@ -26,6 +27,9 @@ FOLDER = "ltr"
 """Below the home folder."""
 
 ADOPTED = "adopted.json"
+
+STAGE = "ltr"
+"""The stage under which candidates carry the trees' score."""
 
 _HASH = re.compile(r"[0-9a-f]{12}")
 
@@ -136,6 +140,32 @@ class LtrModel:
         with self._lock:
             scores = self._trees.predict(inputs, raw_score=True, num_threads=1, validate_features=False)
         return np.asarray(scores, np.float64)
+
+
+def with_trees(
+    query: str,
+    candidates: Sequence[Candidate],
+    features: FeatureSet,
+    model: LtrModel | None = None,
+    now: float | None = None,
+) -> tuple[Candidate, ...]:
+    """The candidates in the order given, each with its vector, and with what the trees say of it as the stage ``ltr``.
+
+    Without a model there is no such stage, and the vectors are what a first one can be trained on. The stage's
+    score is the trees' own, on no known scale and unrounded, as replaying it wants; of equals the first ranks first.
+    Raises InvalidRequest when the model is of other features.
+    """
+    vectors = features(query, candidates, now)
+    stamp = Stamp(features.version, model.hash if model else "")
+    told = [replace(each, vector=stamped(stamp, row)) for each, row in zip(candidates, vectors, strict=True)]
+    if model is None:
+        return tuple(told)
+    if model.features.version != features.version:
+        raise InvalidRequest(f"the learned ranker {model.hash} cannot score features of version {features.version}")
+    scores = model.scores(vectors)
+    for rank, at in enumerate(np.argsort(-scores, kind="stable").tolist(), 1):
+        told[at] = replace(told[at], stages={**told[at].stages, STAGE: StageScore(rank, float(scores[at]))})
+    return tuple(told)
 
 
 class LtrShelf:

@@ -11,8 +11,9 @@ import pytest
 
 from eval.ltr_replay import replay
 from eval.usage_rows import QUERY_ROW, QueryRow, ServedPassage
-from ranking.features import FeatureSet, packed
-from ranking.ltr import FeaturesDiffer, LtrFile, LtrModel, LtrShelf, read_file
+from ranking.features import FeatureSet, Stamp, packed, unpacked, unstamped
+from ranking.fields import numeric_fields
+from ranking.ltr import FeaturesDiffer, LtrFile, LtrModel, LtrShelf, read_file, with_trees
 from ranking.train.trees import Lists, grow, importance
 from retrieval.errors import IndexUnreadable, InvalidRequest, ModelMissing
 from tests.learned import SMALL, candidate, random_vectors, small_model
@@ -163,7 +164,25 @@ def test_rows_of_a_model_that_is_gone_are_counted_and_named(file: LtrFile) -> No
     assert "not there" in found.reasons["0123456789ab"]
 
 
-def test_what_features_gives_is_what_a_model_takes(file: LtrFile) -> None:
+def test_candidates_carry_the_trees_score_and_the_vector_that_it_comes_from(file: LtrFile) -> None:
     model = LtrModel(file)
     found = [candidate(f"d{at}#0", f"text {at}", {"lexical": (at + 1, 9.0 - at)}) for at in range(5)]
-    assert model.scores(model.features("text 3", found)).shape == (5,)
+    told = with_trees("text 3", found, model.features, model)
+    assert [each.passage for each in told] == [each.passage for each in found]
+    stamps, vectors = zip(*(unstamped(each.vector) for each in told), strict=True)
+    assert set(stamps) == {Stamp(file.features, file.hash)}
+    scores = [each.stages["ltr"].score for each in told]
+    assert model.scores(unpacked(vectors, len(model.features.names))).tolist() == scores
+    assert sorted(each.stages["ltr"].rank for each in told) == [1, 2, 3, 4, 5]
+    best = min(told, key=lambda each: each.stages["ltr"].rank)
+    assert best.stages["ltr"].score == max(scores)
+    assert "lexical" in best.stages
+
+
+def test_without_a_model_candidates_carry_vectors_alone(file: LtrFile) -> None:
+    (told,) = with_trees("text", [candidate("d#0", "text", {"lexical": (1, 9.0)})], FeatureSet())
+    assert unstamped(told.vector)[0] == Stamp(FeatureSet().version, "")
+    assert set(told.stages) == {"lexical"}
+    assert with_trees("text", [], FeatureSet(), LtrModel(file)) == ()
+    with pytest.raises(InvalidRequest, match="cannot score"):
+        with_trees("text", [told], FeatureSet(numeric_fields("stars:log")), LtrModel(file))
