@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,8 +27,9 @@ _LITTLE = 1e-6
 SLOPE_SPREAD = 0.05
 """How freely the influence of signs is learned from one collection, where that is tried."""
 
-DEFAULT, IN_FORCE = "default", "in force"
+DEFAULT, IN_FORCE, UNREAD, _ALONE = "default", "in force", "default without reading", " alone"
 WEIGHTS, SIGNS = "learned weights", "learned with signs"
+_CHANNELS = tuple(stage + _ALONE for stage in ("lexical", "dense", "fused"))
 LEARNED = (WEIGHTS, SIGNS)
 
 
@@ -131,6 +132,24 @@ def decide(
     )
 
 
+def look(asked: Sequence[Asked], default: Blend, now: Blend | None = None, *, metric: str = METRIC) -> Verdict:
+    """Measure the ways that learn nothing, and adopt none: for questions that nobody asked and nobody judged.
+
+    Sentences taken from their passages order the channels of a collection as people's questions do, on each of
+    four sets. But they are no questions: a cross-encoder that was trained on such comes out too low, and weights
+    learned from them did not carry to real ones. So they are shown, and nothing follows from them.
+    """
+    if not asked:
+        raise InvalidRequest("there is no question to ask")
+    ways = _fixed(asked, default, now)
+    values = {name: _measured(asked, [blend] * len(asked), metric) for name, blend in ways.items()}
+    trials = tuple(_trials(values))
+    channels = [each for each in trials if each.name in _CHANNELS]
+    best = max(channels, key=lambda each: each.value) if channels else trials[0]
+    reason = f"no judgements; of the channels, {best.name} finds most of what the collection was asked about itself"
+    return Verdict(metric, len(asked), trials, "", reason, now or default, None)
+
+
 def needed(differences: Floats, level: float = 0.05, power: float = 0.8) -> int | None:
     """Judged queries for the mean seen here, or ``WORTH`` if less, to be found at ``level`` in ``power`` of cases.
 
@@ -153,7 +172,9 @@ def _fixed(asked: Sequence[Asked], default: Blend, now: Blend | None) -> dict[st
     for stage in BLENDED:
         if any(stage in each.table.names for each in asked):
             # What a stage did not see, or cannot tell apart, stands in fused order.
-            ways[f"{stage} alone"] = Blend({"fused": _LITTLE, stage: 1.0})
+            ways[stage + _ALONE] = Blend({"fused": _LITTLE, stage: 1.0})
+    if any("rerank" in each.table.names for each in asked):
+        ways[UNREAD] = replace(default, weights={**default.weights, "rerank": 0.0}, slopes={})
     return ways
 
 

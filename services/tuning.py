@@ -13,9 +13,9 @@ import numpy as np
 
 from eval.datasets import Dataset, open_dataset
 from eval.known_items import ask_items, draw_items
-from eval.tuning import Asked, Trial, Verdict, decide
+from eval.tuning import Asked, Trial, Verdict, decide, look
 from eval.usage_rows import FEEDBACK_FOLDER
-from ranking.blend import WEIGHT_SPREAD, Blend
+from ranking.blend import Blend
 from ranking.calibration import Calibration, fit_calibration
 from ranking.pipeline import RankPipeline
 from ranking.query_signs import query_signs
@@ -35,9 +35,6 @@ Say = Callable[[str, int, int, int], None]
 
 ITSELF_DEPTH = 50
 """Candidates of a question that the collection is asked about itself: the right one is found early or not at all."""
-
-ITSELF_SPREAD = 0.1
-"""How far such questions may move a weight: sentences tell well which stage is better, and badly by how much."""
 
 CALIBRATES = 50
 """Relevant candidates from which on the collection's own probabilities are fitted."""
@@ -123,8 +120,9 @@ def weigh(settings: Settings, collection: str, evidence: Evidence, level: float,
     """Decide, and put what is adopted in force if ``write``. Raises RiddleError."""
     now = TunedShelf(settings.home).of(collection)
     default = defaults()
-    spread = ITSELF_SPREAD if evidence.kind == "collection" else WEIGHT_SPREAD
-    verdict = decide(evidence.asked, default.blend, now.blend, level=level, spread=spread)
+    if evidence.kind == "collection":
+        return Tuning(collection, evidence, look(evidence.asked, default.blend, now.blend), None)
+    verdict = decide(evidence.asked, default.blend, now.blend, level=level)
     if not (verdict.adopted and write):
         return Tuning(collection, evidence, verdict, None)
     calibrations = _calibrations(evidence, verdict.blend, default.calibrations)
@@ -173,8 +171,6 @@ def _about_itself(settings: Settings, collection: str, items: int, depth: int, s
 
 def _calibrations(evidence: Evidence, blend: Blend, default: Sequence[Calibration]) -> tuple[Calibration, ...]:
     """For each rung that ran, fitted here if the judgements allow it; the default's for the others."""
-    if evidence.kind == "collection":
-        return tuple(default)
     judged = [each.judged(blend.order(each.table)) for each in evidence.asked if len(each.table)]
     best = rung_of(judged[0].table) if judged else "fused"
     found = {(each.rung, each.model): each for each in default}

@@ -36,11 +36,12 @@ def tune(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Learn how far to trust each stage on a collection, from judgements, from clicks, or from its own texts.
+    """Learn how far to trust each stage on a collection, from judgements or from clicks.
 
     What was learned on one half of the questions is measured on the other; only a gain beyond chance is adopted, into
-    HOME/ranking/COLLECTION.json, and searches follow it at once. Exit code 0 when a decision was reached, also when
-    it is to leave all as it is.
+    HOME/ranking/COLLECTION.json, and searches follow it at once. With neither, sentences of the collection are asked
+    of it: they show which channel finds most, and change nothing. Exit code 0 when a decision was reached, also when it
+    is to leave all as it is.
 
     Example: riddle tune docs --judgements judged.jsonl
     """
@@ -61,9 +62,7 @@ def tune(
     if questions is None and not itself:
         note("no judgements and no clicks: asking the collection about itself")
     with Counted(quiet=json) as progress:
-        evidence = gather(
-            settings, name, questions, "judgements" if judgements else "clicks", items, depth, progress
-        )
+        evidence = gather(settings, name, questions, "judgements" if judgements else "clicks", items, depth, progress)
     tuned = weigh(settings, name, evidence, level, write=not dry_run)
     if json:
         print_json(tuned.as_json())

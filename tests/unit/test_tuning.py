@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.tuning import DEFAULT, FEWEST, IN_FORCE, SIGNS, WEIGHTS, WORTH, Asked, decide, needed
+from eval.tuning import DEFAULT, FEWEST, IN_FORCE, SIGNS, UNREAD, WEIGHTS, WORTH, Asked, decide, look, needed
 from ranking.blend import Blend
 from ranking.query_signs import SIGNS as NAMES
 from ranking.query_signs import Scale
@@ -64,7 +64,8 @@ def test_all_ways_are_shown_and_the_default_is_what_they_are_compared_with() -> 
     verdict = decide(asked(40, "rerank"), DEFAULTS, Blend({"rerank": 1.0}))
     tried = {each.name: each for each in verdict.trials}
     alone = {f"{stage} alone" for stage in ("lexical", "dense", "fused", "rerank")}
-    assert set(tried) == {DEFAULT, IN_FORCE, WEIGHTS, *alone}
+    assert set(tried) == {DEFAULT, IN_FORCE, UNREAD, WEIGHTS, *alone}
+    assert tried[UNREAD].gain < 0
     assert (tried[DEFAULT].gain, tried[DEFAULT].p) == (0, 1)
     assert tried["rerank alone"].gain > 0 > tried["fused alone"].gain
     assert tried[IN_FORCE].value == pytest.approx(tried["rerank alone"].value, abs=0.02)
@@ -97,6 +98,15 @@ def test_a_document_counts_once_at_its_best_passage() -> None:
     table = StageTable("q", ("dense",), np.array([[0.1], [0.9], [0.8], [0.7]]))
     each = Asked("q", table, ("right", "wrong", "wrong", "right"), {"right": 1})
     assert decide([each], DEFAULTS).trials[0].value == pytest.approx(1 / np.log2(3))
+
+
+def test_questions_that_nobody_judged_show_the_best_channel_and_move_nothing() -> None:
+    verdict = look(asked(60, "dense"), DEFAULTS)
+    assert (verdict.adopted, verdict.blend) == ("", DEFAULTS)
+    assert "dense alone" in verdict.reason
+    assert {WEIGHTS, SIGNS}.isdisjoint(each.name for each in verdict.trials)
+    with pytest.raises(InvalidRequest, match="no question"):
+        look([], DEFAULTS)
 
 
 def test_as_many_queries_are_needed_as_the_formula_says() -> None:
