@@ -12,6 +12,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -132,6 +133,9 @@ def compare(sets: Mapping[str, Sequence[Asked]]) -> None:
         ways[name] = row
         print(f"{name:<9}{len(asked):4} " + "  ".join(f"{way} {values.mean():.3f}" for way, values in row.items()))
     blends = [f"blend {spread:g}" for spread in SLOPES]
+    for way in ("min-max", "z", "dbsf"):
+        gains = np.concatenate([row[way] - row["fused"] for row in ways.values()])
+        print(f"{way} against fused: {gains.mean():+.4f} p {float(sign_flip(gains)[0]):.4f}")
     for against in ("lexical", "dense", "fused", "rerank"):
         for blend in blends:
             gains = np.concatenate([row[blend] - row[against] for row in ways.values()])
@@ -248,6 +252,31 @@ def _promises(
     return promised, kept, top_promised, top_kept
 
 
+def reading(sets: Mapping[str, Sequence[Asked]]) -> None:
+    """Table 5: so many passages read, the first of the fused order or of the blend's own."""
+    for name, asked in sets.items():
+        if "rerank" not in asked[0].table.names:
+            continue
+        told = Tuned(pooled(without(sets, name), SHIPPED_SLOPE), ())
+        orders: Mapping[str, Callable[[StageTable], Sequence[int]]] = {
+            "fused": lambda table: np.argsort(-stage("fused")(table), kind="stable").tolist(),
+            "blend": told.reading_order,
+        }
+        for label, order in orders.items():
+            row = []
+            for depth in (0, 5, 10, 20, 30, 50, 100):
+                cut = [replace(each, table=_read(each.table, order(each.table)[depth:])) for each in asked]
+                row.append(f"{depth}: {measured(cut, told.blend.scores).mean():.4f}")
+            print(f"{name:<9}head of the {label} order  " + "  ".join(row))
+
+
+def _read(table: StageTable, unread: Sequence[int]) -> StageTable:
+    """As if these places had not been read."""
+    scores = table.scores.copy()
+    scores[list(unread), table.names.index("rerank")] = np.nan
+    return StageTable(table.query, table.names, scores)
+
+
 def write(sets: Mapping[str, Sequence[Asked]]) -> None:
     """Fit the defaults to all sets, and put them where ``ranking.tuned`` reads them."""
     blend = _rounded(pooled(sets, SHIPPED_SLOPE))
@@ -288,6 +317,8 @@ def main() -> None:
     itself(sets, load(asked.out, ".known"))
     print("4. calibration error")
     calibrated(sets)
+    print("5. reading less")
+    reading(sets)
     if asked.write:
         write(sets)
 

@@ -44,6 +44,13 @@ def test_probabilities_fall_along_the_order() -> None:
         assert ((along > 0) & (along < 1)).all()
 
 
+def test_what_is_read_first_does_not_depend_on_what_was_read() -> None:
+    order = defaults().reading_order(TABLE)
+    assert order == list(defaults().judge(as_rung(TABLE, "late")).order)
+    turned = StageTable(TABLE.query, TABLE.names, TABLE.scores * [1, 1, 1, 1, -1])
+    assert defaults().reading_order(turned) == order
+
+
 def test_no_candidates_are_judged_too() -> None:
     assert defaults().judge(stage_table("q", [])).order == ()
 
