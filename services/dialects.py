@@ -64,7 +64,7 @@ _OPENAI_CODES = {"unauthorized": "invalid_api_key", "overloaded": "rate_limit_ex
 _TEI_TYPES = {424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 _DIFY_CODES = {"collection_not_found": 2001}
 
-_BY_PATH: Mapping[str, Dialect] = {
+BY_PATH: Mapping[str, Dialect] = {
     "/v1/embeddings": openai,
     "/v1/models": openai,
     "/v1/rerank": cohere,
@@ -75,9 +75,10 @@ _BY_PATH: Mapping[str, Dialect] = {
     "/health": tei,
     "/retrieval": dify,
 }
+"""The interfaces that we stand in for."""
 
 
 def dialect_of(path: str) -> Dialect:
     """The dialect that clients of ``path`` understand."""
     path = path.rstrip("/")
-    return _BY_PATH["/v1/models"] if path.startswith("/v1/models/") else _BY_PATH.get(path, plain)
+    return BY_PATH["/v1/models"] if path.startswith("/v1/models/") else BY_PATH.get(path, plain)

@@ -31,4 +31,5 @@ def name_of(requirement: str) -> str:
 
 if __name__ == "__main__":
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    print("\n".join(needed(sys.argv[1], project["dependencies"])))
+    extra = project["optional-dependencies"]["mcp"] if sys.argv[1] == "serve" else []  # for agents, at /mcp
+    print("\n".join([*needed(sys.argv[1], project["dependencies"]), *extra]))

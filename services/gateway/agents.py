@@ -80,7 +80,8 @@ def agents_app(
 def add_agents(app: FastAPI, agents: AgentApp) -> None:
     for path in PATHS:
         endpoint = _Endpoint(path, agents)
-        app.router.routes.append(Route(path, endpoint, methods=["GET", "POST", "DELETE"], include_in_schema=False))
+        # No state, so there is no stream to open by GET and no session to DELETE: 405, as the protocol has it.
+        app.router.routes.append(Route(path, endpoint, methods=["POST"], include_in_schema=False))
 
 
 @dataclass(frozen=True, slots=True)

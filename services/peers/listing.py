@@ -28,21 +28,25 @@ def models_router(
 
     @api.get("/v1/models", summary="The models, as OpenAI lists them", response_model=OpenAIModels)
     async def models() -> Response:
-        listed = [each for model in await _present(ports) for each in _cards(model)]
+        found, _ = await _present(ports)
+        listed = [each for model in found for each in _cards(model)]
         return wire_response(OpenAIModels(data=listed).model_dump_json())
 
     @api.get("/v1/models/{model:path}", summary="One model by any of its names", response_model=OpenAIModel)
     async def one(model: Annotated[str, Path(max_length=200)]) -> Response:
-        for found in await _present(ports):
-            if found.answers_to(model):
-                return wire_response(_card(found, found.name).model_dump_json())
+        found, away = await _present(ports)
+        for each in found:
+            if each.answers_to(model):
+                return wire_response(_card(each, each.name).model_dump_json())
+        if away is not None:  # it may be its model
+            raise away
         raise ModelNotFound(f"the model `{model}` does not exist here; `GET /v1/models` lists those that do")
 
     @api.get("/info", summary="The model, as text-embeddings-inference tells of it", response_model=TeiInfo)
     async def info() -> Response:
-        models = await _present(ports)
+        models, away = await _present(ports)
         if not models:
-            raise ModelMissing("no model is here: `riddle doctor` says what is missing")
+            raise away or ModelMissing("no model is here: `riddle doctor` says what is missing")
         return wire_response(_info(models, settings, version).model_dump_json())
 
     @api.get(
@@ -61,17 +65,17 @@ def models_router(
     return api
 
 
-async def _present(ports: list[EmbedPort | ScorePort]) -> list[ServedModel]:
-    """Those that can be had: a model that is missing is not there. Raises Unavailable when one is away for now."""
-    found = []
+async def _present(ports: list[EmbedPort | ScorePort]) -> tuple[list[ServedModel], Unavailable | None]:
+    """The models that can be had now, and why one that there is cannot."""
+    found, away = list[ServedModel](), None
     for port in ports:
         try:
             found.append(await port.model())
-        except Unavailable:
-            raise
-        except RiddleError:  # missing, or none of ours: `riddle doctor` says why
+        except Unavailable as error:
+            away = error
+        except RiddleError:  # missing, or another server's: `riddle doctor` says why
             continue
-    return found
+    return found, away
 
 
 def _cards(model: ServedModel) -> list[OpenAIModel]:

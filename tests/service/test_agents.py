@@ -174,3 +174,9 @@ def test_searches_of_agents_are_counted_under_their_route(server: LiveServer) ->
     headers = {"Accept": "application/json, text/event-stream"}
     httpx.post(f"{server.url}/mcp", json=body, headers=headers, trust_env=False)
     assert 'route="/mcp"' in httpx.get(f"{server.url}/metrics", trust_env=False).text
+
+
+def test_there_is_no_stream_to_open_and_no_session_to_end(server: LiveServer) -> None:
+    for method in ("GET", "DELETE"):
+        headers = {"Accept": "text/event-stream"}
+        assert httpx.request(method, f"{server.url}/mcp", headers=headers, trust_env=False).status_code == 405

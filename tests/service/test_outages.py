@@ -46,7 +46,7 @@ class Reply:
 
     @property
     def degraded(self) -> set[str]:
-        return set(self.body["degraded"])
+        return set(self.body.get("degraded", ()))
 
     def ran(self, stage: str) -> bool:
         """Whether some result shows that the stage ran."""

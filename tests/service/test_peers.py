@@ -17,11 +17,16 @@ from retrieval.errors import ModelMissing, Overloaded, Unavailable
 from retrieval.tokens import Encoded
 from retrieval.types import Role
 from services.auth import KeyDoor
+from services.frame import framed_app
 from services.keys import key_ring
 from services.peers.limits import PeerSettings
+from services.peers.listing import models_router
+from services.peers.ports import ScoreCall, Scored, ServedModel
+from services.telemetry import Telemetry
 from tests.fake_models import FakeEncoder
-from tests.live import LiveServer, Stage, wait_until
+from tests.live import LiveServer, Stage, served, wait_until
 from tests.service.conftest import Gateway, Live
+from tests.shared_models import PEERS
 
 QUERY = "start the server"
 TEXTS = ["nothing of it", "start the server now", "the server"]
@@ -191,6 +196,32 @@ def test_info_and_health_speak_as_tei_does(live: Live) -> None:
     unhealthy = live.http.get("/health")
     assert unhealthy.status_code == 503
     assert unhealthy.json()["error_type"] == "Unhealthy"
+
+
+class Away:
+    """A model whose service does not answer."""
+
+    async def model(self) -> ServedModel:
+        raise Unavailable("the rerank service does not answer", stage="rerank")
+
+    async def score(self, call: ScoreCall) -> Scored:
+        raise Unavailable("the rerank service does not answer", stage="rerank")
+
+
+def test_a_model_that_is_away_leaves_the_list_and_is_not_said_to_be_unknown() -> None:
+    gateway = Gateway()
+
+    async def ready() -> dict[str, str]:
+        return {}
+
+    app = framed_app("models", ready=ready, telemetry=Telemetry(), body_limit=1000)
+    app.include_router(models_router(gateway.embed, Away(), PEERS, ready, "1"))
+    with served(app) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+        listed = http.get("/v1/models").json()["data"]
+        assert [model["id"] for model in listed] == ["fake-encoder", "text-embedding-3-small"]
+        assert http.get("/v1/models/fake-encoder").status_code == 200
+        assert http.get("/v1/models/fake-reranker").status_code == 503
+        assert http.get("/info").json()["reranker"] is None
 
 
 UNKNOWN = {
