@@ -187,7 +187,7 @@ def quality(data: Path, home: Path, queries: int) -> None:
             "| set | queries | float32 | ours | difference | nDCG@10 of one by the other |\n|---|---|---|---|---|---|"
         )
         for name, split in SETS.items():
-            texts = _candidates(data / name, split, queries)
+            texts = candidates(data / name, split, queries, depth=20, window=96)
             judged = load_judged_set(data / name, split)
             qrels = {query: judged.qrels[query] for query in texts}
             runs: list[dict[str, dict[str, float]]] = [{}, {}]
@@ -211,8 +211,8 @@ def _print_quality(name: str, qrels: dict[str, dict[str, int]], runs: Sequence[R
     print(f"| {name} | {len(qrels)} | {exact:.4f} | {ours:.4f} | {ours - exact:+.4f} | {same:.4f} |", flush=True)
 
 
-def _candidates(folder: Path, split: str, queries: int) -> dict[str, dict[str, str]]:
-    """For the first queries of a split, BM25's first 20 documents and of each the window that is read."""
+def candidates(folder: Path, split: str, queries: int, *, depth: int, window: int) -> dict[str, dict[str, str]]:
+    """For queries spread over a split, BM25's first documents, best first, and of each the window that is read."""
     import bm25s
 
     with gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
@@ -222,7 +222,7 @@ def _candidates(folder: Path, split: str, queries: int) -> dict[str, dict[str, s
     index = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
     index.index([analyse(f"{row.get('title') or ''}\n{row['text']}") for row in rows], show_progress=False)
     asked = [analyse(judged.queries[query]) for query in chosen]
-    found, _ = index.retrieve(asked, k=20, show_progress=False)
+    found, _ = index.retrieve(asked, k=depth, show_progress=False)
     texts = {}
     for query, documents in zip(chosen, found.tolist(), strict=True):
         passages = [
@@ -230,12 +230,12 @@ def _candidates(folder: Path, split: str, queries: int) -> dict[str, dict[str, s
             for row in (rows[at] for at in documents)
         ]
         windows = Windows(judged.queries[query], passages)
-        texts[query] = {each.document_id: windows.text(each, 96) for each in passages}
+        texts[query] = {each.document_id: windows.text(each, window) for each in passages}
     return texts
 
 
 def main() -> None:
-    """Run one of the two parts."""
+    """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(dest="part", required=True)
     timed = parts.add_parser("speed")

@@ -75,11 +75,18 @@ class CostModel:
     def refined(self, sample: Sample) -> CostModel:
         """The model after one more call: the level moves a little towards it, and its surprise is remembered."""
         if sample.pairs < 1 or sample.ms <= 0:
-            return self
+            return self.hopeful()
         surprise = sample.ms / self.expected_ms(sample.pairs, sample.tokens, sample.in_flight)
         # One call that was held up for a second is for the spread, not for the level.
         drift = math.exp(_RATE * math.log(min(4.0, max(0.25, surprise))))
         return replace(self, level=self.level * drift, ratios=(*self.ratios, surprise)[-RATIOS:])
+
+    def hopeful(self) -> CostModel:
+        """The model after a call for which there seemed to be no time: a little of what was learned is forgotten.
+
+        Else a machine that was busy once would never be tried again.
+        """
+        return replace(self, level=self.level ** (1 - _RATE), ratios=(*self.ratios, 1.0)[-RATIOS:])
 
     def to_json(self) -> str:
         return json.dumps(
@@ -142,8 +149,8 @@ class BudgetSettings:
     """The part of plans that are read to their end; what is not is stopped in time all the same."""
     stop_quantile: float = 0.99
     """The part of calls whose last micro-batch ends in time."""
-    batch_tokens: int = 256
-    """Of the longest micro-batch, which is what may still run when time is up."""
+    batch_tokens: int = 128
+    """Of a micro-batch, which is what may still run when time is up."""
     keep_ms: float = 3.0
     """Left for what comes after reading: blend, diversity, the answer's way back."""
 
@@ -184,7 +191,8 @@ class Budget:
         ``stop_ms`` allows its beginning.
         """
         model, careful = self._model, self._settings
-        last = model.expected_ms(1, min(careful.batch_tokens, max(lengths, default=0)), in_flight)
+        longest = max(careful.batch_tokens, max(lengths, default=0))
+        last = model.expected_ms(1, min(longest, sum(lengths)), in_flight)
         stop = max(0.0, left_ms - careful.keep_ms - last * model.ratio(careful.stop_quantile))
         room = (left_ms - careful.keep_ms) / model.ratio(careful.quantile)
         expected = np.array([

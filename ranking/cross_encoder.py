@@ -28,7 +28,7 @@ Cranfield (225 to 300 queries each, weights in float32) pairs of up to 512 token
 MICRO_BATCHES = 4
 """The deadline is looked at this often, or more: a batch holds no more than this part of the tokens."""
 
-NATIVE_BATCH_TOKENS = 192
+NATIVE_BATCH_TOKENS = 128
 """Of our own kernel, which loses nothing by small batches: 100 pairs of 128 tokens took one thread 779 ms one by
 one and 775 in twos. Short pairs share a batch, so that the weights are read from memory once for several."""
 

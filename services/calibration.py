@@ -6,13 +6,10 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ranking.budget import CostModel, Sample, estimated_tokens, fit
 from ranking.cross_encoder import PAIR_TOKENS
+from ranking.reading import RoundReranker
 from retrieval.durable import replace_json
 from retrieval.errors import InvalidRequest
 
@@ -28,16 +25,8 @@ GUESS = CostModel(fixed_ms=2.0, pair_ms=0.2, token_ms=0.12, ratios=(0.7, 1.0, 1.
 """Before anything was measured: twelve layers without our kernel on two cores, and a wide spread."""
 
 
-class Rounds(Protocol):
-    """What of a cross-encoder is timed."""
-
-    def score_round(
-        self, query: str, texts: list[str], deadline: float | None = None
-    ) -> tuple[NDArray[np.float32], int]: ...
-
-
 def measured(
-    reranker: Rounds, *, rounds: int = 5, clock: Callable[[], float] = time.perf_counter, warm: int = 1
+    reranker: RoundReranker, *, rounds: int = 5, clock: Callable[[], float] = time.perf_counter, warm: int = 1
 ) -> list[Sample]:
     """Time every shape ``rounds`` times, in turns, so that load from elsewhere falls on all alike.
 
@@ -55,7 +44,7 @@ def measured(
     return samples
 
 
-def calibrated(reranker: Rounds, *, rounds: int = 5) -> CostModel:
+def calibrated(reranker: RoundReranker, *, rounds: int = 5) -> CostModel:
     """The cost model of this machine; a few seconds of work."""
     return fit(measured(reranker, rounds=rounds))
 

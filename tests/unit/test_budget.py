@@ -56,6 +56,17 @@ def test_a_lasting_change_is_learned_and_one_stall_is_not() -> None:
     assert len(model.ratios) <= 512
 
 
+def test_a_machine_that_was_busy_once_is_tried_again() -> None:
+    budget = Budget(fit(samples(100)))
+    for _ in range(100):
+        budget.end(4, 200, 2000.0, budget.begin())
+    refused = 0
+    while not budget.plan(50.0, [60] * 40).count:
+        budget.end(0, 0, 0.1, budget.begin())
+        refused += 1
+    assert 0 < refused < 1500
+
+
 def test_a_model_is_stored_and_read_and_nonsense_is_not() -> None:
     model = fit(samples(20)).refined(Sample(3, 100, 9.0))
     assert CostModel.from_json(model.to_json()) == model
@@ -126,7 +137,7 @@ async def _serve(machine: Machine, budget: Budget, allowed_ms: float, requests: 
         started = _ms(loop.time() - began)
         plan = budget.plan(allowed_ms - started, lengths, in_flight)
         done = tokens = 0
-        for batch in token_batches(lengths[: plan.count], 192):
+        for batch in token_batches(lengths[: plan.count], 128):
             if _ms(loop.time() - began) - started >= plan.stop_ms:
                 break
             await machine.run(len(batch), sum(lengths[row] for row in batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ class Clockwork:
         self.calls = 0
 
     def score_round(
-        self, query: str, texts: list[str], deadline: float | None = None
+        self, query: str, texts: Sequence[str], deadline: float | None = None
     ) -> tuple[NDArray[np.float32], int]:
         self.calls += 1
         tokens = sum(estimated_tokens(query, texts, PAIR_TOKENS))

@@ -110,4 +110,4 @@ def test_a_reranker_that_fails_leaves_no_call_in_flight() -> None:
     with pytest.raises(Unavailable):
         read(Broken(truth), shared, "q", texts, prior, k=10, left_ms=40.0)
     assert shared.begin() == 1
-    assert shared.model == COST
+    assert shared.model.expected_ms(3, 50) == COST.expected_ms(3, 50)
