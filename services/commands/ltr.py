@@ -191,6 +191,9 @@ def _trial_lines(found: Trial) -> Iterator[str]:
         f"gain over {found.against} {found.gain:+.4f} ({found.low:+.4f} to {found.high:+.4f}), p = {found.p:.4f}; "
         f"by halves {', '.join(f'{half.after - half.before:+.4f}' for half in found.halves)}"
     )
+    better = max(found.others, key=lambda stage: found.others[stage], default="")
+    if better and found.others[better] > found.after:
+        yield f"{better} alone is better than the trees: a blend should trust it more, or let the trees see it"
     least = f"{found.least:.4f}" if found.least < 1 else "any size"
     yield f"so many queries show a gain of {least} with a chance of 0.8"
     if found.needed is not None and not found.adopted:
