@@ -33,8 +33,8 @@ from retrieval.durable import replace_json
 from retrieval.fusion import fuse
 from retrieval.types import Hits
 
-START = Blend(dict.fromkeys(BLENDED, 0.5))
-"""Where the pooled fit begins; with some hundred queries it decides nothing."""
+START = 0.5
+"""Where the weights of the pooled fit begin; with some hundred queries it decides nothing."""
 
 POOL_SPREAD, SLOPES = 1.0, (0.0, 0.05, 0.1, 0.2)
 SHIPPED_SLOPE, SHIPPED_SIGNS = 0.0, False
@@ -102,9 +102,10 @@ def fused(method: str, normalisation: str = "min-max") -> Order:
 
 
 def pooled(sets: Mapping[str, Sequence[Asked]], slope_spread: float = 0.0) -> Blend:
-    """One blend for all of these sets."""
+    """One blend for all of these sets; a stage that none of them ran weighs nothing until it was measured."""
     every = [each for asked in sets.values() for each in asked]
-    start = Blend(START.weights, {}, usual_scales([each.table for each in every]))
+    ran = [stage for stage in BLENDED if any(stage in each.table.names for each in every)]
+    start = Blend(dict.fromkeys(ran, START), {}, usual_scales([each.table for each in every]))
     # Twice, since what is discounted is the rank that the blend itself gives.
     first = learn([each.judged(start.order(each.table)) for each in every], start, weight_spread=POOL_SPREAD)
     judged = [each.judged(first.order(each.table)) for each in every]

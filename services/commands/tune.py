@@ -68,6 +68,8 @@ def tune(
         print_json(tuned.as_json())
     else:
         _print(tuned, dry_run=dry_run)
+    if tuned.file and settings.rank.order != "blend":
+        note(f"rank.order is {settings.rank.order!r}, so that searches do not follow it: set it to 'blend'")
 
 
 def _print(tuned: Tuning, *, dry_run: bool) -> None:
