@@ -120,14 +120,12 @@ async def serve_over_pipes(server: Server[Any]) -> None:
 class AgentApp:
     """The tools over streamable HTTP, as an ASGI application. The SDK is loaded when somebody asks for it first.
 
-    No state is kept between requests, so any process of several may answer each. ``local`` says that
-    nobody but this machine reaches the server: then a page whose name was made to point here
-    (DNS rebinding) is refused, where no key would stop it.
+    No state is kept between requests, so any process of several may answer each. Who may ask, and by
+    which name of the host, is not looked at here.
     """
 
-    def __init__(self, server: Callable[[], Server[Any]], *, local: bool) -> None:
+    def __init__(self, server: Callable[[], Server[Any]]) -> None:
         self._server = server
-        self._local = local
         self._running: asyncio.Task[None] | None = None
         self._manager: asyncio.Future[StreamableHTTPSessionManager] | None = None
         self._ends = asyncio.Event()
@@ -157,16 +155,8 @@ class AgentApp:
 
     def _made(self) -> StreamableHTTPSessionManager:
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-        from mcp.server.transport_security import TransportSecuritySettings
 
-        hosts = ["127.0.0.1", "localhost", "[::1]"]
-        with_ports = [*hosts, *(f"{host}:*" for host in hosts)]
-        guard = TransportSecuritySettings(
-            enable_dns_rebinding_protection=self._local,
-            allowed_hosts=with_ports,
-            allowed_origins=[f"{scheme}://{host}" for scheme in ("http", "https") for host in with_ports],
-        )
-        return StreamableHTTPSessionManager(self._server(), json_response=True, stateless=True, security_settings=guard)
+        return StreamableHTTPSessionManager(self._server(), json_response=True, stateless=True)
 
 
 MISSING = "the Model Context Protocol needs its extra: pip install 'riddle-search[mcp]'"

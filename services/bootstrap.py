@@ -272,5 +272,4 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         server.max_bulk_bytes,
         version("riddle-search"),
         settings.peers,
-        is_loopback(server.host),
     )

@@ -22,11 +22,12 @@ from services.agent_tools import (
     link_of,
     read_document,
 )
-from services.auth import caller_of
+from services.auth import caller_of, is_loopback
 from services.frame import Lifespan
 from services.gateway.names import possible
 from services.gateway.recording import Recorder
 from services.gateway.search import Search
+from services.http import plain_problem, problem_response, request_id_of
 from services.ports import RecallPort
 from services.wire import SearchRequest
 from services.wire_collections import WireDocument
@@ -64,17 +65,15 @@ class GatewayLibrary:
         return link_of(source, f"{self._request.base_url}{path}")
 
 
-def agents_app(
-    search: Search, recall: RecallPort, recorder: Recorder, *, default: str, version: str, local: bool
-) -> AgentApp:
-    """``default`` is the collection of `/mcp` itself; ``local``: only this machine reaches the server."""
+def agents_app(search: Search, recall: RecallPort, recorder: Recorder, *, default: str, version: str) -> AgentApp:
+    """``default`` is the collection of `/mcp` itself."""
 
     def library_of(request: Request | None) -> Library:
         assert request is not None, "over HTTP there is always a request"
         collection = possible(request.path_params.get("collection", default))
         return GatewayLibrary(search, recall, recorder, collection, request)
 
-    return AgentApp(lambda: agent_server(library_of, version), local=local)
+    return AgentApp(lambda: agent_server(library_of, version))
 
 
 def add_agents(app: FastAPI, agents: AgentApp) -> None:
@@ -86,13 +85,23 @@ def add_agents(app: FastAPI, agents: AgentApp) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """``app`` at a path, by which metrics count it: FastAPI says so of its own routes alone."""
+    """``app`` at a path, by which metrics count it: FastAPI says so of its own routes alone.
+
+    Who is let in without a key must ask by a name of this machine: a page of the web whose own name was
+    made to point here (DNS rebinding) sends that name, and no key would stop it.
+    """
 
     path: str
     app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self
+        request = Request(scope)
+        if not caller_of(request).key_id and not is_loopback(request.url.hostname or ""):
+            detail = "without a key this is for programs of this machine: ask 127.0.0.1 or localhost"
+            refusal = problem_response(plain_problem("forbidden", detail, request_id_of(request)))
+            await refusal(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
 

@@ -58,8 +58,6 @@ class GatewaySettings:
     max_bulk_bytes: int
     version: str
     peers: PeerSettings = field(default_factory=PeerSettings)
-    local: bool = True
-    """Whether nobody but this machine reaches the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,6 @@ def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = 
         recorder,
         default=settings.search.default_collection,
         version=settings.version,
-        local=settings.local,
     )
     app = framed_app(
         "Riddle",

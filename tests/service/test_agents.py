@@ -163,16 +163,28 @@ async def test_a_long_document_is_cut_and_says_so() -> None:
     assert len(whole["text"]) == whole["metadata"]["cut_at"] == 200_000
 
 
-def test_a_page_whose_name_was_made_to_point_here_is_refused(server: LiveServer) -> None:
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    headers = {"Accept": "application/json, text/event-stream", "Host": "evil.example:8080"}
-    assert httpx.post(f"{server.url}/mcp", json=body, headers=headers, trust_env=False).status_code == 421
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1:8080", 200), ("localhost", 200), ("[::1]:1", 200), ("evil.example:8080", 403)]
+)
+def test_a_page_whose_name_was_made_to_point_here_is_refused(server: LiveServer, host: str, status: int) -> None:
+    reply = httpx.post(f"{server.url}/mcp", json=PING, headers={**ACCEPT, "Host": host}, trust_env=False)
+    assert reply.status_code == status
+
+
+def test_who_shows_a_key_may_come_by_any_name(tmp_path: Path) -> None:
+    ring = key_ring(tmp_path)
+    _, token = ring.create([])
+    headers = {**ACCEPT, "Host": "search.example.org", "Authorization": f"Bearer {token}"}
+    with served(Gateway(door=KeyDoor(ring, exposed=False)).app) as server:
+        assert httpx.post(f"{server.url}/mcp", json=PING, headers=headers, trust_env=False).status_code == 200
 
 
 def test_searches_of_agents_are_counted_under_their_route(server: LiveServer) -> None:
-    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-    headers = {"Accept": "application/json, text/event-stream"}
-    httpx.post(f"{server.url}/mcp", json=body, headers=headers, trust_env=False)
+    httpx.post(f"{server.url}/mcp", json=PING, headers=ACCEPT, trust_env=False)
     assert 'route="/mcp"' in httpx.get(f"{server.url}/metrics", trust_env=False).text
 
 
