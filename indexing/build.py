@@ -15,11 +15,12 @@ from indexing.items import count_items, read_items
 from indexing.ledger import Ledger, OpenFile, open_file
 from indexing.partitions import Entry, Maker, partitions
 from indexing.progress import Meter, Progress
-from indexing.publishing import check_encoder, publish, working
+from indexing.publishing import check_encoder, indexed_as, publish, working
 from indexing.settings import BuildSettings
 from indexing.sources import Plan, Rejected, Source, SourceFile, plan
 from indexing.steps import Rejections, Steps
 from retrieval.errors import InvalidRequest
+from retrieval.late_encoder import LateEncoder
 from retrieval.manifest import CollectionSettings
 from retrieval.store import CollectionStore
 from retrieval.types import Encoder
@@ -59,6 +60,7 @@ def build(
     progress: Callable[[Progress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
     recognise: Recognise | None = None,
+    late: LateEncoder | None = None,
     opener: OpenFile = open_file,
 ) -> BuildSummary:
     """Build ``sources`` into ``collection`` and make the result its current generation.
@@ -66,7 +68,8 @@ def build(
     What the collection holds already stays, a document of an id that is built again excepted;
     ``replace`` starts afresh. Finished steps lie under ``work`` until the result is published:
     the same call after a kill, a cancel or a full disk takes them up. ``recognise`` reads scans; by
-    default tesseract does, where it is installed. ``index`` of None keeps the collection's own settings.
+    default tesseract does, where it is installed. ``index`` of None keeps the collection's own settings. With ``late``
+    passages get token vectors for late interaction; without, those of this build have none.
 
     Raises InvalidRequest for sources that are not there or hold nothing readable, Conflict while another
     build of this collection runs or when it was built with another encoder, Cancelled, DiskFull, GateFailed
@@ -79,7 +82,7 @@ def build(
     with working(work, collection):
         ledger = Ledger(work / collection, opener)
         compare = settings.near_duplicates > 0
-        maker = Maker(encoder, chunk or ChunkSettings(), settings.batch_tokens, recognise or tesseract(), compare)
+        maker = Maker(encoder, chunk or ChunkSettings(), settings.batch_tokens, recognise or tesseract(), compare, late)
         meter = Meter(progress, cancel or threading.Event())
         steps = Steps(maker, ledger, meter)
         report = work / f"{collection}.near-duplicates.jsonl" if compare else None
@@ -92,7 +95,17 @@ def build(
             ledger.clear()
             raise InvalidRequest(_nothing(steps.rejected))
         steps.embed(settled)
-        info = publish(store, collection, steps, settled, encoder.spec, meter, settings, index=index, replace=replace)
+        info = publish(
+            store,
+            collection,
+            steps,
+            settled,
+            encoder.spec,
+            meter,
+            settings,
+            index=indexed_as(store, collection, index, late),
+            replace=replace,
+        )
         ledger.clear()
     return BuildSummary(
         documents=settled.documents,

@@ -8,7 +8,9 @@ import numpy as np
 
 from indexing.chunking import count_tokens
 from retrieval.batching import token_batches
-from retrieval.errors import RiddleError
+from retrieval.errors import InvalidRequest, RiddleError
+from retrieval.late_encoder import LateEncoder
+from retrieval.token_vectors import TokenCodes, check_tokens, joined
 from retrieval.types import Encoder, Vectors
 
 
@@ -17,6 +19,29 @@ class EncoderBroken(RiddleError):
 
     code = "encoder_broken"
     title = "Encoder broken"
+
+
+def embed_tokens(
+    late: LateEncoder,
+    texts: Sequence[str],
+    *,
+    batch_tokens: int = 8192,
+    progress: Callable[[int], None] = lambda done: None,
+) -> TokenCodes:
+    """Token vectors of ``texts``, in their order, for late interaction; arguments and errors as ``embed`` has them."""
+    found: list[TokenCodes] = [TokenCodes.unknown(late.spec, 0)] * len(texts)
+    done = 0
+    for batch in token_batches([count_tokens(text) + 3 for text in texts], batch_tokens, most=128):
+        codes = late.encode([texts[position] for position in batch])
+        try:
+            check_tokens(codes, len(batch))
+        except InvalidRequest as error:
+            raise EncoderBroken(f"{late.spec.model}: {error.detail}", stage="embedding") from error
+        for position, own in zip(batch, codes.split([1] * len(batch)), strict=True):
+            found[position] = own
+        done += len(batch)
+        progress(done)
+    return joined(late.spec, found, [1] * len(found))
 
 
 def embed(

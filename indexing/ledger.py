@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from indexing.duplicates import Signatures
 from indexing.sources import Rejected
 from retrieval.durable import disk_full_said_plainly, sync_file
+from retrieval.token_codec import LateSpec
+from retrieval.token_vectors import TokenCodes
 from retrieval.types import Chunk, Document, Vectors
 
 OpenFile = Callable[[Path, str], IO[bytes]]
@@ -146,7 +148,17 @@ class Ledger:
         """The vectors that the step of that name has made: float32 ``[passages, d]``."""
         return self._array(key, f"{step}.npy")
 
-    def write_vectors(self, key: str, step: str, vectors: Vectors) -> None:
+    def tokens(self, key: str, step: str, spec: LateSpec) -> TokenCodes:
+        """The token vectors that the step of that name has made."""
+        counts = self._array(key, f"{step}-counts.npy")
+        return TokenCodes(spec, counts, self._array(key, f"{step}.npy"))
+
+    def write_tokens(self, key: str, step: str, codes: TokenCodes) -> None:
+        """As ``write_vectors``; ``has_vectors`` tells of them once they are whole."""
+        self.write_vectors(key, f"{step}-counts", codes.counts)
+        self.write_vectors(key, step, codes.tokens)
+
+    def write_vectors(self, key: str, step: str, vectors: NDArray[Any]) -> None:
         """Raises DiskFull; then there are none."""
         with self._writing():
             aside, final = self._folder / key / f".{step}", self._folder / key / f"{step}.npy"

@@ -15,7 +15,7 @@ from indexing.chunking import CHUNKING_VERSION, ChunkSettings, chunk
 from indexing.converted import Converted
 from indexing.converters import CONVERTERS_VERSION
 from indexing.duplicates import SLOTS, signatures, signatures_version
-from indexing.embedding import embed
+from indexing.embedding import embed, embed_tokens
 from indexing.formats.ocr import Recognise
 from indexing.items import Item, convert_item
 from indexing.ledger import ENTRY, Finished, Prepared
@@ -23,6 +23,8 @@ from indexing.records import FieldMap
 from indexing.settings import BuildSettings
 from indexing.sources import Rejected
 from retrieval.errors import SourceUnreadable
+from retrieval.late_encoder import LateEncoder
+from retrieval.token_vectors import TokenCodes
 from retrieval.types import Chunk, Document, Encoder, Vectors, passage_text
 
 __all__ = ["BuildSettings", "Maker", "id_hashes", "partitions"]
@@ -52,6 +54,8 @@ class Maker:
     recognise: Recognise | None
     compare: bool = False
     """Whether documents get signatures, by which near-duplicates are found."""
+    late: LateEncoder | None = None
+    """What passages get token vectors by, if they do."""
 
     def how(self) -> str:
         """sha256 over all that decides what an item becomes, its content apart, 32 hex digits of it."""
@@ -101,14 +105,7 @@ class Maker:
         """
         index = prepared.index[kept]
         given = np.repeat(index["given"], index["passages"])
-        texts = [
-            passage_text(document.title, each.headings, each.context, document.text[each.start : each.end])
-            for document, chunks, row, keep in zip(
-                prepared.documents, prepared.chunks, prepared.index, kept, strict=True
-            )
-            if keep and not row["given"]
-            for each in chunks
-        ]
+        texts = _texts(prepared, kept & ~prepared.index["given"])
         vectors: Vectors = np.empty((len(given), self.encoder.spec.dimension), np.float32)
         vectors[given] = prepared.given[kept[prepared.index["given"]]]
         vectors[~given] = embed(
@@ -118,6 +115,19 @@ class Maker:
             progress=lambda done: progress(done / max(len(texts), 1)),
         )
         return vectors
+
+    def late_step(self, kept: NDArray[np.bool_]) -> str:
+        """The name of the step that makes token vectors; of no use without ``late``."""
+        told = json.dumps(None if self.late is None else asdict(self.late.spec), sort_keys=True).encode()
+        return f"tokens-{hashlib.sha256(told + np.packbits(kept).tobytes()).hexdigest()[:16]}"
+
+    def tokens(
+        self, late: LateEncoder, prepared: Prepared, kept: NDArray[np.bool_], progress: Callable[[float], None]
+    ) -> TokenCodes:
+        """Token vectors of the passages of the documents ``kept``, those too that brought a vector of their own."""
+        texts = _texts(prepared, kept)
+        share = 1 / max(len(texts), 1)
+        return embed_tokens(late, texts, batch_tokens=self.batch_tokens, progress=lambda done: progress(done * share))
 
     def _made(self, entry: Entry) -> _Made:
         if isinstance(entry, Rejected):
@@ -156,6 +166,16 @@ class Maker:
 
 
 _NONE = np.empty((SLOTS, 0), np.uint32)
+
+
+def _texts(prepared: Prepared, wanted: NDArray[np.bool_]) -> list[str]:
+    """What models read of the passages of these documents."""
+    return [
+        passage_text(document.title, each.headings, each.context, document.text[each.start : each.end])
+        for document, chunks, want in zip(prepared.documents, prepared.chunks, wanted, strict=True)
+        if want
+        for each in chunks
+    ]
 
 
 def item_digest(entry: Entry) -> str:

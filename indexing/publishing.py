@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from indexing.progress import Meter
@@ -13,6 +13,7 @@ from indexing.steps import Settled, Steps
 from retrieval.batch import Gate, write_generation
 from retrieval.durable import disk_full_said_plainly, exclusive
 from retrieval.errors import CollectionNotFound, Conflict, IndexUnreadable
+from retrieval.late_encoder import LateEncoder
 from retrieval.manifest import CollectionSettings
 from retrieval.store import CollectionStore
 from retrieval.types import CollectionInfo, Encoder, EncoderSpec
@@ -46,6 +47,21 @@ def check_encoder(store: CollectionStore, collection: str, encoder: Encoder, *, 
             "add to it with that one, or build all of it again with --replace"
         )
     return not replace
+
+
+def indexed_as(
+    store: CollectionStore, collection: str, index: CollectionSettings | None, late: LateEncoder | None
+) -> CollectionSettings | None:
+    """The settings of the next generation: ``index``, by default the collection's own (None), and with ``late`` its
+    token vectors."""
+    if late is None:
+        return index
+    if index is None:
+        try:
+            index = store.open(collection).settings
+        except (CollectionNotFound, IndexUnreadable):
+            index = CollectionSettings()
+    return replace(index, late=late.spec)
 
 
 def publish(

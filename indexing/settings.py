@@ -21,6 +21,11 @@ class BuildSettings:
     """Recall@10 of the vector index against exact search below which nothing is published; 0 does not ask."""
     threads: int = 1
     """Threads that build the vector index."""
+    late: str = ""
+    """Model of late interaction by which new collections get token vectors, ``answerai-colbert-small-v1``; empty for
+    none, since it makes a build twice as long."""
+    late_bits: int = 2
+    """Bits a dimension, 2 or 4, in which token vectors are kept."""
 
     def __post_init__(self) -> None:
         for name in ("partition_documents", "partition_bytes", "batch_tokens", "threads"):
@@ -28,5 +33,7 @@ class BuildSettings:
                 raise ValueError(f"build.{name} must be at least 1, not {getattr(self, name)}")
         if self.near_duplicates and not 0.5 <= self.near_duplicates <= 1:
             raise ValueError(f"build.near_duplicates must be 0 or from 0.5 to 1, not {self.near_duplicates}")
+        if self.late_bits not in (2, 4):
+            raise ValueError(f"build.late_bits must be 2 or 4, not {self.late_bits}")
         if not 0 <= self.recall_gate <= 1:
             raise ValueError(f"build.recall_gate must be from 0 to 1, not {self.recall_gate}")

@@ -20,7 +20,9 @@ from indexing.progress import Meter
 from indexing.reports import write_dropped
 from indexing.sources import Rejected
 from retrieval.errors import Conflict
+from retrieval.late_encoder import LateEncoder
 from retrieval.segment import Part
+from retrieval.token_vectors import TokenCodes
 
 _AGAIN = "another document of this build has this id; the last one was kept"
 
@@ -116,7 +118,13 @@ class Steps:
         return Settled(kept, int(kept.sum()), int(index["passages"][kept].sum(dtype=np.int64)), near)
 
     def embed(self, settled: Settled) -> None:
-        """Encode the passages of what is kept, partition by partition, where that is not done already."""
+        """Encode the passages of what is kept, partition by partition, where that is not done already; for late
+        interaction too, where the maker has a model for it."""
+        self._embed(settled)
+        if self._maker.late is not None:
+            self._embed_tokens(settled, self._maker.late)
+
+    def _embed(self, settled: Settled) -> None:
         self._meter.stage("embedding", settled.passages)
         for number, (finished, index, kept) in enumerate(self._each(settled), 1):
             step, passages = self._maker.step(kept), int(index["passages"][kept].sum())
@@ -130,6 +138,18 @@ class Steps:
                 )
                 self._meter.advance(passages, 0, f"part-{number}")
 
+    def _embed_tokens(self, settled: Settled, late: LateEncoder) -> None:
+        self._meter.stage("embedding", settled.passages)
+        for number, (finished, index, kept) in enumerate(self._each(settled), 1):
+            step, passages = self._maker.late_step(kept), int(index["passages"][kept].sum())
+            if self._ledger.has_vectors(finished.key, step):
+                self._meter.skip(passages, 0, f"part-{number}")
+            elif passages:
+                tell = partial(self._meter.partly, passages)
+                prepared = self._ledger.read(finished.key)
+                self._ledger.write_tokens(finished.key, step, self._maker.tokens(late, prepared, kept, tell))
+                self._meter.advance(passages, 0, f"part-{number}")
+
     def parts(self, settled: Settled) -> Iterator[Part]:
         """What is kept, a partition at a time."""
         for finished, index, kept in self._each(settled):
@@ -138,6 +158,7 @@ class Steps:
             try:
                 prepared = self._ledger.read(finished.key)
                 vectors = self._ledger.vectors(finished.key, self._maker.step(kept))
+                tokens = self._tokens(finished.key, kept)
             except FileNotFoundError as error:
                 raise Conflict(
                     "a finished part of this build has been removed from its work folder; start the build again"
@@ -146,13 +167,19 @@ class Steps:
                 [document for document, keep in zip(prepared.documents, kept, strict=True) if keep],
                 [chunks for chunks, keep in zip(prepared.chunks, kept, strict=True) if keep],
                 vectors,
+                tokens,
             )
+
+    def _tokens(self, key: str, kept: NDArray[np.bool_]) -> TokenCodes | None:
+        late = self._maker.late
+        return None if late is None else self._ledger.tokens(key, self._maker.late_step(kept), late.spec)
 
     def key(self, settled: Settled, *told: object) -> str:
         """The name of the publishing: of every step before it, and of what else is ``told``."""
         digest = hashlib.sha256(json.dumps(told, default=str).encode())
         for finished, _, kept in self._each(settled):
-            digest.update(f"{finished.key} {self._maker.step(kept)}\n".encode())
+            steps = [self._maker.step(kept)] + ([] if self._maker.late is None else [self._maker.late_step(kept)])
+            digest.update(f"{finished.key} {' '.join(steps)}\n".encode())
         return digest.hexdigest()[:32]
 
     def _take(self, finished: Finished) -> None:

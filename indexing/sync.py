@@ -19,12 +19,13 @@ from indexing.items import Item
 from indexing.ledger import Ledger
 from indexing.partitions import Entry, Maker, item_digest, partitions
 from indexing.progress import Meter, Progress
-from indexing.publishing import check_encoder, publish, working
+from indexing.publishing import check_encoder, indexed_as, publish, working
 from indexing.settings import BuildSettings
 from indexing.sources import Rejected
 from indexing.steps import Steps
 from indexing.sync_state import Counts, SyncState
 from retrieval.errors import InvalidRequest, SourceUnreadable, Unavailable
+from retrieval.late_encoder import LateEncoder
 from retrieval.manifest import CollectionSettings
 from retrieval.store import CollectionStore
 from retrieval.types import Encoder
@@ -66,12 +67,15 @@ def sync(
     progress: Callable[[Progress], None] = lambda progress: None,
     cancel: threading.Event | None = None,
     recognise: Recognise | None = None,
+    late: LateEncoder | None = None,
 ) -> SyncSummary:
     """Make ``collection`` hold what the source of ``connector`` holds, in one new generation if anything changed.
 
     Documents of other origin stay. What is known of the source lies under ``work``, changed only after the
     generation was published; a sync killed anywhere is carried out by the next one, which takes up the steps
     that were finished. Near-duplicates stay, since the one that is kept may go later.
+
+    With ``late`` passages get token vectors for late interaction.
 
     Raises InvalidRequest for a source that lists nothing where it listed something before, unless ``allow_empty``;
     Conflict while a build or a sync of this collection runs, or when it was built with another encoder; Cancelled,
@@ -82,7 +86,7 @@ def sync(
     with working(work, collection), closing(SyncState(state_path(work, collection, connector.name))) as state:
         ledger = Ledger(work / collection)
         meter = Meter(progress, cancel or threading.Event())
-        maker = Maker(encoder, chunk or ChunkSettings(), settings.batch_tokens, recognise or tesseract())
+        maker = Maker(encoder, chunk or ChunkSettings(), settings.batch_tokens, recognise or tesseract(), late=late)
         state.made_as(maker.how())
         meter.stage("listing", None)
         count = state.list_all(_watched(connector.listed(), meter))
@@ -99,7 +103,17 @@ def sync(
         settled = steps.settle()
         if settled.documents or (gone and there):
             steps.embed(settled)
-            publish(store, collection, steps, settled, encoder.spec, meter, settings, index=index, delete=gone)
+            publish(
+                store,
+                collection,
+                steps,
+                settled,
+                encoder.spec,
+                meter,
+                settings,
+                index=indexed_as(store, collection, index, late),
+                delete=gone,
+            )
         elif not there:
             raise InvalidRequest(f"nothing to sync: {connector.name} holds nothing that can be read")
         state.apply()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +20,6 @@ from retrieval.tokens import Tokenizer
 from retrieval.types import Vectors
 
 LATE_FILE = "late.safetensors"
-_MASK = "[MASK]"
 
 
 class LateEncoder(Protocol):
@@ -67,7 +65,7 @@ class GraphLateEncoder:
         self._late, self._engine = late, engine
         self._tokenizer = Tokenizer(files.tokenizer)
         self._most = files.max_tokens
-        self._marks = {mark: self._tokenizer.id_of(mark) for mark in (late.query_mark, late.passage_mark, _MASK)}
+        self._marks = {mark: self._tokenizer.id_of(mark) for mark in (late.query_mark, late.passage_mark)}
         self._without = np.array(sorted(late.without), np.int64)
         self._projection = np.ascontiguousarray(late.projection.T, np.float32)
 
@@ -85,14 +83,15 @@ class GraphLateEncoder:
         return self.codec.query(self.query_vectors(text))
 
     def query_vectors(self, text: str) -> Vectors:
-        """Float32 ``[query_tokens, d]``, unit rows: those of the text's tokens, then of masks up to the model's number.
+        """Float32 ``[tokens, d]``, unit rows, of the text's own tokens, at most the model's number.
 
-        Masks are not attended to; what they become widens the query (Khattab and Zaharia, SIGIR 2020).
+        ColBERT fills a query up with ``[MASK]`` (Khattab and Zaharia, SIGIR 2020). That is left out: this model was
+        exported without the projection that it was trained with, and under another one its masks cost more than they
+        bring (see the model's card).
         """
-        room = self._late.query_tokens
-        (ids,) = self._ids([text], self._late.query_mark, room)
-        mask = [1] * len(ids) + [0] * (room - len(ids))
-        return self._run([ids + [self._marks[_MASK]] * (room - len(ids))], [mask])[0]
+        (ids,) = self._ids([text], self._late.query_mark, self._late.query_tokens)
+        vectors: Vectors = self._run([ids])[0]
+        return vectors
 
     def passage_vectors(self, texts: Sequence[str]) -> list[Vectors]:
         """Of each text the vectors before compression, float32 ``[tokens, d]``."""
@@ -101,7 +100,7 @@ class GraphLateEncoder:
 
         def fill(batch: list[int]) -> None:
             ids = [rows[row] for row in batch]
-            for row, vectors in zip(batch, self._run(ids, [[1] * len(each) for each in ids]), strict=True):
+            for row, vectors in zip(batch, self._run(ids), strict=True):
                 found[row] = vectors[: len(rows[row])][~np.isin(rows[row], self._without)]
 
         self._engine.lanes.run(fill, token_batches([len(each) for each in rows], self._engine.batch_tokens))
@@ -115,18 +114,15 @@ class GraphLateEncoder:
         encoded = self._tokenizer.encode(texts, most - 1)
         return [[each.ids[0], self._marks[mark], *each.ids[1:]] for each in encoded]
 
-    def _run(self, ids: Sequence[Sequence[int]], mask: Sequence[Sequence[int]]) -> Vectors:
+    def _run(self, ids: Sequence[Sequence[int]]) -> Vectors:
         """Float32 ``[batch, longest, d]``, unit vectors."""
         inputs = padded(ids)
+        mask = padded([[1] * len(each) for each in ids])
         hidden = self._engine.graph.run(
-            {"input_ids": inputs, "attention_mask": padded(mask), "token_type_ids": np.zeros_like(inputs)}
+            {"input_ids": inputs, "attention_mask": mask, "token_type_ids": np.zeros_like(inputs)}
         )
         if hidden.shape[-1] != len(self._projection):
             raise ModelMissing(f"{self.spec.model} gives {hidden.shape[-1]} numbers, not {len(self._projection)}")
         flat = unit(hidden.reshape(-1, hidden.shape[-1]) @ self._projection)
-        return flat.reshape(*inputs.shape, -1)
-
-
-def late_model(folder: Path) -> bool:
-    """Whether a model's folder holds what late interaction needs."""
-    return (folder / LATE_FILE).is_file()
+        vectors: Vectors = flat.reshape(*inputs.shape, -1)
+        return vectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +159,7 @@ def write_late_file(path: Path, late: LateFile) -> None:
 
     tables = next(iter(late.tables.values()))
     codes, scales = quantise_int8(np.ascontiguousarray(tables.centroids, np.float32))
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "projection": late.projection.astype(np.float16),
         "centroids": codes,
         "centroid_scales": scales,

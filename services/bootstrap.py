@@ -30,6 +30,7 @@ from services.jobs.routes import router as jobs_router
 from services.jobs.runner import JobRunner
 from services.jobs.uploads import JobLimits
 from services.keys import key_ring
+from services.late import late_of_build, late_shelf
 from services.life import Life
 from services.loading import Deferred
 from services.models import listed
@@ -162,6 +163,7 @@ def _embedded_recall(settings: Settings, encoders: EncoderShelf, life: Life) -> 
         Pool("recall", workers=2, queue=64),
         how=Preparation(settings.chunk, settings.build.batch_tokens),
         offered=_is_encoder,
+        late=late_shelf(settings),
     )
     life.begin.append(recall.start)
     life.end.append(recall.aclose)
@@ -231,6 +233,7 @@ def _jobs(settings: Settings, encoders: EncoderShelf) -> APIRouter:
             work=builds_folder(settings.home),
             chunk=settings.chunk,
             settings=settings.build,
+            late=late_of_build(store, collection, settings, replace=False),
             progress=progress,
             cancel=cancel,
         )

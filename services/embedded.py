@@ -31,6 +31,7 @@ from retrieval.types import (
     Recalled,
 )
 from services.aliases import lead
+from services.late import LateShelf
 from services.loading import Deferred
 from services.pool import Pool
 from services.ports import CollectionView, NewCollection, Put, RecallRequest, Remove, Rights, Written
@@ -56,8 +57,10 @@ class EmbeddedRecall:
         *,
         how: Preparation | None = None,
         offered: Callable[[str], bool] = lambda name: False,
+        late: LateShelf | None = None,
     ) -> None:
         self._store = store
+        self._late = late
         self._encoders = encoders
         self._default = default_collection
         self._pool = pool
@@ -174,7 +177,9 @@ class EmbeddedRecall:
             collection.snapshot().check_encoder(found.spec)
             return found
 
-        ready = prepared(changes, collection.encoder.dimension, collection.settings.fields, encoder, self._how)
+        spec = collection.settings.late
+        late = None if spec is None or self._late is None else self._late.wait(spec)
+        ready = prepared(changes, collection.encoder.dimension, collection.settings.fields, encoder, self._how, late)
         accepted = [each for each in ready if not isinstance(each, Outcome)]
         written = iter(collection.write(accepted) if accepted else ())
         outcomes = tuple(each if isinstance(each, Outcome) else next(written) for each in ready)

@@ -25,6 +25,7 @@ from retrieval.store import CollectionStore
 from retrieval.types import Document
 from services.bootstrap import builds_folder, collections_folder
 from services.encoders import encoder_named
+from services.late import late_of_build
 from services.settings import Loaded, Settings, known
 from services.settings_load import nearest, parsed
 
@@ -70,6 +71,7 @@ def indexed(dataset: Dataset, settings: Settings, progress: Callable[[Progress],
             work=builds_folder(settings.home),
             chunk=settings.chunk,
             settings=settings.build,
+            late=late_of_build(store, name, settings, replace=False),
             progress=progress,
         )
     return Indexed(name, store.info(name).documents, built=True, seconds=round(time.monotonic() - began, 3))
@@ -166,6 +168,8 @@ def _row(document: Document) -> dict[str, Any]:
 
 def _collection_name(name: str, digest: str, settings: Settings) -> str:
     deciding = [digest, settings.models.encoder, settings.build.near_duplicates, repr(settings.chunk)]
+    if settings.build.late:  # names of before there was late interaction stay as they are
+        deciding += [settings.build.late, settings.build.late_bits]
     key = hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:10]
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     return f"eval-{slug}-{key}" if slug else f"eval-{key}"

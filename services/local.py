@@ -21,6 +21,7 @@ from services.encoders import encoder_named
 from services.gateway.answers import Answers
 from services.gateway.search import Search
 from services.keys import key_ring
+from services.late import late_shelf
 from services.life import Life
 from services.pool import Pool
 from services.ports import Rights
@@ -45,7 +46,13 @@ async def local_asker(
     life = Life()
     encoders = EncoderShelf(settings.models.encoder, lambda name: encoder_named(name, settings))
     store = CollectionStore(collections_folder(settings.home))
-    recall = EmbeddedRecall(store, encoders, settings.default_collection, Pool("recall", workers=1, queue=at_once))
+    recall = EmbeddedRecall(
+        store,
+        encoders,
+        settings.default_collection,
+        Pool("recall", workers=1, queue=at_once),
+        late=late_shelf(settings),
+    )
     rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=1, queue=at_once))
     life.end += [recall.aclose, rank.aclose]
     if collection:

@@ -9,10 +9,12 @@ import numpy as np
 
 from indexing.chunking import ChunkSettings, chunk
 from indexing.converters import convert_text
-from indexing.embedding import embed
+from indexing.embedding import embed, embed_tokens
 from retrieval.changes import Change, Delete, Outcome, Upsert, check
 from retrieval.errors import InvalidRequest
 from retrieval.filters import Fields, check_metadata
+from retrieval.late_encoder import LateEncoder
+from retrieval.token_vectors import TokenCodes
 from retrieval.types import Chunk, Document, Encoder, Vectors, passage_text
 from services.ports import Put, Remove
 
@@ -46,11 +48,13 @@ def prepared(
     fields: Fields,
     encoder: Callable[[], Encoder],
     how: Preparation,
+    late: LateEncoder | None = None,
 ) -> list[Change | Outcome]:
     """For each change what is to be stored, or the outcome (422) of one that cannot be.
 
     ``encoder`` is called once, and only when a document comes without a vector; what it raises goes through,
     before anything was stored. Texts of all documents are encoded together, those of like length side by side.
+    With ``late`` passages get token vectors too.
     """
     cut = [_cut(change, dimension, fields, how.chunk) for change in changes]
     waiting = [each for each in cut if isinstance(each, _Cut) and each.vectors is None]
@@ -58,15 +62,25 @@ def prepared(
     vectors: Vectors = np.empty((0, dimension), np.float32)
     if texts:
         vectors = embed(encoder(), texts, batch_tokens=how.batch_tokens)
+    tokens = _tokens([each for each in cut if isinstance(each, _Cut)], late, how)
     taken = iter(np.split(vectors, np.cumsum([len(each.chunks) for each in waiting])))
     done: list[Change | Outcome] = []
     for each in cut:
         if isinstance(each, _Cut):
             own = next(taken) if each.vectors is None else each.vectors
-            done.append(_checked(Upsert(each.document, each.chunks, own, each.if_version), dimension))
+            upsert = Upsert(each.document, each.chunks, own, each.if_version, next(tokens))
+            done.append(_checked(upsert, dimension))
         else:
             done.append(each if isinstance(each, Outcome) else _checked(each, dimension))
     return done
+
+
+def _tokens(cut: Sequence[_Cut], late: LateEncoder | None, how: Preparation) -> Iterator[TokenCodes | None]:
+    """Of each document its passages' tokens, those of all encoded together."""
+    if late is None:
+        return iter([None] * len(cut))
+    codes = embed_tokens(late, [text for each in cut for text in each.texts()], batch_tokens=how.batch_tokens)
+    return iter(codes.split([len(each.chunks) for each in cut]))
 
 
 def _cut(change: Put | Remove, dimension: int, fields: Fields, settings: ChunkSettings) -> _Cut | Delete | Outcome:

@@ -72,6 +72,7 @@ def build(
     from retrieval.store import CollectionStore
     from services.bootstrap import builds_folder, collections_folder, encoder_of
     from services.encoders import encoder_named
+    from services.late import late_of_build
 
     settings = load_settings(home, config, {"build.near_duplicates": near_duplicates})
     forced, fields, rules = forced_format(format), parse_field_map(map_), tuple(map(parse_rule, acl or ()))
@@ -90,6 +91,7 @@ def build(
             work=builds_folder(settings.home),
             chunk=settings.chunk,
             settings=settings.build,
+            late=late_of_build(store, name, settings, replace=replace),
             replace=replace,
             progress=show,
         )

@@ -75,6 +75,7 @@ def sync(
     from retrieval.store import CollectionStore
     from services.bootstrap import builds_folder, collections_folder, encoder_of
     from services.encoders import encoder_named
+    from services.late import late_of_build
 
     settings = load_settings(home, config)
     rules = tuple(map(parse_rule, acl or ()))
@@ -90,6 +91,7 @@ def sync(
             work=builds_folder(settings.home),
             chunk=settings.chunk,
             settings=settings.build,
+            late=late_of_build(store, name, settings, replace=False),
             allow_empty=allow_empty,
             progress=show,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexing.build import Progress, build
+from indexing.progress import Cancelled
+from indexing.settings import BuildSettings
 from retrieval.batch import write_generation
 from retrieval.changes import Delete, Upsert, decode, encode
 from retrieval.collection import Collection
@@ -24,6 +29,8 @@ from retrieval.store import CollectionStore
 from retrieval.token_codec import CodecTables, LateFile, read_late_file, write_late_file
 from retrieval.token_vectors import TokenCodes, TokenStore, TokenWriter, joined
 from retrieval.types import Document, passage_text
+from services.ports import Put, Remove
+from services.preparing import Preparation, prepared
 from tests.fake_late import FakeLate, fake_codec, word_vectors
 from tests.fake_models import FakeEncoder
 from tests.parts import numbered, part
@@ -228,3 +235,48 @@ def test_what_is_shipped_with_a_model_is_read_as_it_was_written(tmp_path: Path) 
     (tmp_path / "other").write_bytes(b"nothing")
     with pytest.raises(ModelMissing, match="late interaction"):
         read_late_file(tmp_path / "other")
+
+
+def test_a_build_gives_passages_token_vectors_and_takes_up_those_that_are_made(
+    store: CollectionStore, tmp_path: Path
+) -> None:
+    source = tmp_path / "pages"
+    source.mkdir()
+    for number in range(6):
+        (source / f"page{number}.md").write_text(f"# Page {number}\n\nOn walden{number} and ponds.\n", encoding="utf-8")
+    calls: list[int] = []
+
+    class Counting(FakeLate):
+        def encode(self, texts: Sequence[str]) -> TokenCodes:
+            calls.append(len(texts))
+            return super().encode(texts)
+
+    cancelled = threading.Event()
+
+    def watch(progress: Progress) -> None:
+        if calls and progress.stage == "indexing":
+            cancelled.set()
+
+    how = BuildSettings(partition_documents=2)
+    for cancel, watching in ((cancelled, watch), (None, lambda progress: None)):
+        with contextlib.suppress(Cancelled):
+            build([source], "docs", store=store, encoder=ENCODER, work=tmp_path / "work", settings=how, late=Counting(),
+                  progress=watching, cancel=cancel)  # fmt: skip
+    assert calls == [2, 2, 2]
+    snapshot = store.snapshot("docs")
+    assert snapshot.late_spec == LATE.spec
+    hits = snapshot.dense(ENCODER.encode(["x"], "query")[0], 10)
+    best = hits.rows[int(np.nanargmax(snapshot.late(hits.rows, LATE.query("walden3"))))]
+    assert "walden3" in snapshot.passages([best])[0].text
+
+
+def test_a_document_that_comes_by_itself_is_prepared_with_its_tokens() -> None:
+    puts = [Put(Document("a", "walden pond")), Remove("b"), Put(Document("c", "another one"))]
+    ready = prepared(puts, ENCODER.spec.dimension, {}, lambda: ENCODER, Preparation(), LATE)
+    first, _, last = ready
+    assert isinstance(first, Upsert)
+    assert isinstance(last, Upsert)
+    assert first.tokens is not None
+    assert last.tokens is not None
+    assert np.array_equal(first.tokens.tokens, LATE.encode(["walden pond"]).tokens)
+    assert np.array_equal(last.tokens.tokens, LATE.encode(["another one"]).tokens)
