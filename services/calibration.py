@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ranking.budget import CostModel, Sample, estimated_tokens, fit
+from ranking.budget import Budget, CostModel, Sample, estimated_tokens, fit
 from ranking.cross_encoder import PAIR_TOKENS
 from ranking.reading import RoundReranker
 from retrieval.durable import replace_json
@@ -20,9 +21,6 @@ SENTENCE = "A deadline is given with every request, and each stage keeps within 
 
 SHAPES = ((1, 1), (1, 8), (4, 1), (4, 4), (8, 2), (16, 1), (16, 3), (24, 6), (32, 2))
 """Pairs and sentences of each that are timed; a sentence is some 24 tokens."""
-
-GUESS = CostModel(fixed_ms=2.0, pair_ms=0.2, token_ms=0.12, ratios=(0.7, 1.0, 1.0, 1.5, 3.0))
-"""Before anything was measured: twelve layers without our kernel on two cores, and a wide spread."""
 
 
 def measured(
@@ -47,6 +45,19 @@ def measured(
 def calibrated(reranker: RoundReranker, *, rounds: int = 5) -> CostModel:
     """The cost model of this machine; a few seconds of work."""
     return fit(measured(reranker, rounds=rounds))
+
+
+def opened_budget(home: Path, key: str, reranker: RoundReranker) -> Budget:
+    """The budget of a reranker on this machine, from what is stored, else from a short measurement, which is stored.
+
+    A home folder that cannot be written costs a measurement at every start, nothing else.
+    """
+    model = stored(home, key)
+    if model is None:
+        model = calibrated(reranker, rounds=2)
+        with contextlib.suppress(OSError):
+            store(home, key, model)
+    return Budget(model)
 
 
 def stored(home: Path, key: str) -> CostModel | None:

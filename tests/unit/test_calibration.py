@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ranking.budget import CostModel, estimated_tokens
 from ranking.cross_encoder import PAIR_TOKENS
-from services.calibration import FILE, SHAPES, calibration_key, measured, store, stored
+from services.calibration import FILE, SHAPES, calibration_key, measured, opened_budget, store, stored
 from services.cli import run
 from tests.requires import need
 
@@ -58,6 +58,16 @@ def test_a_file_that_cannot_be_read_is_as_none_and_is_written_anew(tmp_path: Pat
     assert stored(tmp_path, key) is None
     store(tmp_path, key, CostModel(1.0, 0.1, 0.03))
     assert stored(tmp_path, key) == CostModel(1.0, 0.1, 0.03)
+
+
+def test_a_budget_measures_once_and_then_reads_what_it_measured(tmp_path: Path) -> None:
+    key, machine = calibration_key("a", "f00", 0), Clockwork()
+    first = opened_budget(tmp_path, key, machine)
+    calls = machine.calls
+    assert opened_budget(tmp_path, key, machine).model == first.model
+    assert machine.calls == calls > 0
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert opened_budget(tmp_path / "file" / "home", key, machine).model.token_ms >= 0
 
 
 @pytest.mark.slow
