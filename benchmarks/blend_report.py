@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.blend_study import SETS
 from eval.retrieval_metrics import evaluate_by_query
 from eval.stages import as_run, best_passages
 from eval.statistics import mean_intervals, sign_flip
@@ -27,7 +28,7 @@ from ranking.blend import Blend, Judged, learn, usual_scales
 from ranking.calibration import Calibration, calibration_error, fit_calibration, reliability
 from ranking.query_signs import SIGNS as NAMES
 from ranking.query_signs import query_signs
-from ranking.stage_table import BLENDED, Floats, StageTable, sigmoid
+from ranking.stage_table import BLENDED, FEW, Floats, Scale, StageTable, sigmoid
 from ranking.tuned import Tuned, as_rung, rung_of
 from retrieval.durable import replace_json
 from retrieval.fusion import fuse
@@ -39,6 +40,8 @@ START = 0.5
 POOL_SPREAD, SLOPES = 1.0, (0.0, 0.05, 0.1, 0.2)
 SHIPPED_SLOPE, SHIPPED_SIGNS = 0.0, False
 """What is shipped: on sets left out, neither slopes nor signs in the calibration were worth their parameters."""
+
+RERANKER = "ms-marco-minilm-l12-v2"
 
 Order = Callable[[StageTable], Floats]
 
@@ -288,12 +291,27 @@ def write(sets: Mapping[str, Sequence[Asked]]) -> None:
         "queries": {name: len(asked) for name, asked in sets.items()},
         "created": datetime.now(UTC).date().isoformat(),
     }
-    told = Tuned(blend, tuple(fitted(sets, blend, rung, signs=SHIPPED_SIGNS) for rung in rungs), evidence)
+    calibrations = tuple(fitted(sets, blend, rung, signs=SHIPPED_SIGNS) for rung in rungs)
+    told = Tuned(blend, calibrations, usual(sets), evidence)
     path = Path(tuned_module.__file__).with_name("tuned.json")
     replace_json(path, Tuned.from_json(json.loads(json.dumps(told.as_json()), parse_float=_short)).as_json())
     print(f"{path}: version {told.version}, weights {blend.weights}")
     for name, slopes in blend.slopes.items():
         print(f"  {name}: " + "  ".join(f"{sign} {slopes[sign]:+.3f}" for sign in NAMES))
+
+
+def usual(sets: Mapping[str, Sequence[Asked]]) -> dict[str, Scale]:
+    """Mean and spread of candidates' scores by stage and model: of each query, then of a set, then of sets."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, asked in sets.items():
+        for stage_name, model in (("dense", SETS[name][2]), ("rerank", RERANKER)):
+            columns = [each.table.of(stage_name) for each in asked if stage_name in each.table.names]
+            columns = [column[np.isfinite(column)] for column in columns]
+            rows = [(float(column.mean()), float(column.std())) for column in columns if len(column) >= FEW]
+            if rows:
+                mean, spread = np.mean(rows, axis=0)
+                found.setdefault(f"{stage_name} {model}", []).append((float(mean), float(spread)))
+    return {key: Scale(*map(float, np.mean(rows, axis=0))) for key, rows in found.items()}
 
 
 def _rounded(blend: Blend) -> Blend:

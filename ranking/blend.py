@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ranking.listwise import fit_listwise
-from ranking.query_signs import SIGNS, Scale, query_signs, scaled
-from ranking.stage_table import BLENDED, Floats, StageTable
+from ranking.query_signs import SIGNS, query_signs, scaled
+from ranking.stage_table import BLENDED, Floats, Scale, StageTable
 from retrieval.errors import InvalidRequest
 
 FORMAT = 1
@@ -57,9 +57,9 @@ class Blend:
         weights: Floats = np.where(ran, np.maximum(self._weights() + moved, 0), 0.0)
         return weights
 
-    def scores(self, table: StageTable) -> Floats:
-        """One score a candidate, higher first, on a scale that means the same within one query only."""
-        mixed: Floats = table.standard() @ self.trust(table)
+    def scores(self, table: StageTable, usual: Mapping[str, Scale] | None = None) -> Floats:
+        """One score a candidate, higher first. ``usual`` is what ``StageTable.standard`` takes."""
+        mixed: Floats = table.standard(usual=usual) @ self.trust(table)
         return mixed
 
     def order(self, table: StageTable) -> list[int]:

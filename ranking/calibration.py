@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ranking.listwise import bounded_step
-from ranking.query_signs import SIGNS, Scale, scaled
-from ranking.stage_table import Floats, sigmoid
+from ranking.query_signs import SIGNS, scaled
+from ranking.stage_table import Floats, Scale, sigmoid
 from retrieval.errors import InvalidRequest
 
 FORMAT = 1

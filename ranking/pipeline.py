@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -88,16 +88,19 @@ class RankPipeline:
         return [windows.text(passage, self.settings.window_tokens) for passage in passages]
 
 
-def blended(query: str, candidates: Sequence[Candidate], tuned: Tuned) -> tuple[Candidate, ...]:
+def blended(
+    query: str, candidates: Sequence[Candidate], tuned: Tuned, models: Mapping[str, str] | None = None
+) -> tuple[Candidate, ...]:
     """The candidates as all their stages together order them, each with the probability that it is relevant.
 
     ``scored_by`` names the best stage that saw any of them: the rung of the ladder. The probability means the
-    same on every rung.
+    same on every rung. ``models`` names the encoder, as ``dense``, and what gave ``rerank``: a list too short to
+    show what is usual is held against what is usual of them.
     """
     if not candidates:
         return ()
     scores = [{name: stage.score for name, stage in each.stages.items()} for each in candidates]
-    found = tuned.judge(stage_table(query, scores))
+    found = tuned.judge(stage_table(query, scores), models)
     return tuple(
         replace(candidates[at], score=float(found.probabilities[at]), scored_by=found.rung) for at in found.order
     )

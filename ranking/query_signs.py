@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from ranking.stage_table import Floats, StageTable, sigmoid
+from ranking.stage_table import Floats, Scale, StageTable, sigmoid
 from retrieval.analysis import analyse
 
 SIGNS = ("agreement", "rerank_agreement", "rerank_sure", "lexical_peak", "dense_peak", "length")
@@ -15,14 +14,6 @@ SIGNS = ("agreement", "rerank_agreement", "rerank_sure", "lexical_peak", "dense_
 
 _HEAD = 10
 """Channels are compared by their first so many hits: what lies deeper does not decide what is read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Where a sign usually lies and how far it strays: both of judged train parts."""
-
-    mean: float
-    spread: float
 
 
 def query_signs(table: StageTable) -> Floats:

@@ -25,6 +25,18 @@ _FLAT = 1e-9
 """A spread below this is none: the stage does not tell these candidates apart."""
 
 
+FEW = 30
+"""Candidates below which their own scores do not tell what is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Where values usually lie and how far they stray."""
+
+    mean: float
+    spread: float
+
+
 @dataclass(frozen=True, slots=True)
 class StageTable:
     """Scores of one query's candidates by stage, in the order in which the candidates came."""
@@ -54,23 +66,39 @@ class StageTable:
         kept = [at for at, name in enumerate(self.names) if name in stages]
         return StageTable(self.query, tuple(self.names[at] for at in kept), self.scores[:, kept])
 
-    def standard(self, stages: Sequence[str] = BLENDED) -> Floats:
+    def standard(self, stages: Sequence[str] = BLENDED, usual: Mapping[str, Scale] | None = None) -> Floats:
         """Each stage's scores less their mean, over their spread, among what it saw: ``[candidates, stages]``.
 
         What a channel did not find takes the lowest that it gave, for it leaves out what is worse. What a
         model was not shown, for want of time, takes the middle of what it gave: nothing is known of it,
         and whether it is worse is for the other stages to say. 0 throughout for a stage that saw
         nothing or cannot tell candidates apart.
+
+        Among few candidates, as a filter or a small collection leaves, the best is not far above the mean
+        however good it is. So as many as are missing to ``FEW`` are thought of as being there, with
+        the scores that are ``usual`` of a stage's model among candidates; stages without a usual scale go without.
         """
-        return np.stack([_standard(self.of(stage), middle=stage in _MODELS) for stage in stages], axis=1)
+        scales = usual or {}
+        columns = [_standard(self.of(stage), scales.get(stage), middle=stage in _MODELS) for stage in stages]
+        return np.stack(columns, axis=1)
 
 
-def _standard(column: Floats, *, middle: bool) -> Floats:
-    seen = np.isfinite(column)
-    if not seen.any() or (spread := float(column[seen].std())) < _FLAT:
+def _standard(column: Floats, usual: Scale | None, *, middle: bool) -> Floats:
+    seen = column[np.isfinite(column)]
+    if not len(seen):
         return np.zeros(len(column))
-    unseen = np.median(column[seen]) if middle else column[seen].min()
-    standard: Floats = (np.where(seen, column, unseen) - column[seen].mean()) / spread
+    mean, variance = float(seen.mean()), float(seen.var())
+    if usual is not None and len(seen) < FEW:
+        share = len(seen) / FEW
+        joined = share * mean + (1 - share) * usual.mean
+        variance = share * (variance + (mean - joined) ** 2)
+        variance += (1 - share) * (usual.spread**2 + (usual.mean - joined) ** 2)
+        mean = joined
+    spread = variance**0.5
+    if spread < _FLAT:
+        return np.zeros(len(column))
+    unseen = np.median(seen) if middle else seen.min()
+    standard: Floats = (np.where(np.isfinite(column), column, unseen) - mean) / spread
     return standard
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ranking.blend import Blend
 from ranking.calibration import Calibration
 from ranking.query_signs import query_signs
-from ranking.stage_table import BLENDED, Floats, StageTable
+from ranking.stage_table import BLENDED, Floats, Scale, StageTable
 from retrieval.durable import replace_json
 from retrieval.errors import InvalidRequest, SettingsError
 
@@ -53,22 +53,30 @@ class Tuned:
 
     blend: Blend
     calibrations: tuple[Calibration, ...]
+    usual: Mapping[str, Scale] = field(default_factory=dict)
+    """Of candidates' scores, by ``STAGE MODEL``: for lists too short to show what is usual."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from, for people: kind of evidence, queries, gain with interval, when. No order depends on it."""
 
     @property
     def version(self) -> str:
         """Eight hex digits that differ whenever an order or a score would: part of every cache key."""
-        told = [self.blend.as_json(), [each.as_json() for each in self.calibrations]]
+        told = [self.blend.as_json(), [each.as_json() for each in self.calibrations], _usual_json(self.usual)]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
-    def judge(self, table: StageTable, model: str = "") -> Judgement:
-        """Order the candidates by the best rung that ran. ``model`` is the fingerprint of what gave ``rerank``."""
-        rung = rung_of(table)
-        scores = self.blend.scores(table)
+    def judge(self, table: StageTable, models: Mapping[str, str] | None = None) -> Judgement:
+        """Order the candidates by the best rung that ran. ``models`` names what gave ``dense`` and ``rerank``."""
+        rung, named = rung_of(table), models or {}
+        model = named.get("rerank", "")
+        scores = self.blend.scores(table, self.usual_of(named))
         calibration = self.calibration(rung, model)
         probabilities = calibration.probabilities(scores, query_signs(table) if calibration.signs else None)
         return Judgement(rung, tuple(np.argsort(-scores, kind="stable").tolist()), probabilities)
+
+    def usual_of(self, models: Mapping[str, str]) -> Mapping[str, Scale]:
+        """The usual scale of each stage whose model has one."""
+        keys = {stage: f"{stage} {model}" for stage, model in models.items()}
+        return {stage: self.usual[key] for stage, key in keys.items() if key in self.usual}
 
     def reading_order(self, table: StageTable) -> list[int]:
         """Places in the order in which a cross-encoder should read them when it cannot read all.
@@ -93,6 +101,7 @@ class Tuned:
             "format": FORMAT,
             "blend": self.blend.as_json(),
             "calibrations": [each.as_json() for each in self.calibrations],
+            "usual": _usual_json(self.usual),
             "evidence": dict(self.evidence),
         }
 
@@ -103,9 +112,14 @@ class Tuned:
             raise InvalidRequest(f"these are no ranking settings of format {FORMAT}")
         try:
             calibrations = tuple(Calibration.from_json(each) for each in told["calibrations"])
-            return cls(Blend.from_json(told["blend"]), calibrations, dict(told["evidence"]))
+            usual = {str(key): Scale(float(mean), float(spread)) for key, (mean, spread) in told["usual"].items()}
+            return cls(Blend.from_json(told["blend"]), calibrations, usual, dict(told["evidence"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InvalidRequest(f"these are no ranking settings: {error!r}") from error
+
+
+def _usual_json(usual: Mapping[str, Scale]) -> dict[str, list[float]]:
+    return {key: [scale.mean, scale.spread] for key, scale in usual.items()}
 
 
 def rung_of(table: StageTable) -> str:

@@ -126,7 +126,7 @@ def weigh(settings: Settings, collection: str, evidence: Evidence, level: float,
     if not (verdict.adopted and write):
         return Tuning(collection, evidence, verdict, None)
     calibrations = _calibrations(evidence, verdict.blend, default.calibrations)
-    tuned = Tuned(verdict.blend, calibrations, _told(evidence, verdict))
+    tuned = Tuned(verdict.blend, calibrations, default.usual, _told(evidence, verdict))
     return Tuning(collection, evidence, verdict, write_tuned(settings.home, collection, tuned))
 
 

@@ -127,7 +127,8 @@ class Search:
         if self._tuned is not None:
             with clock("blend"):
                 tuned = self._tuned.of(recalled.info.name)
-                ranked = replace(ranked, candidates=blended(plan.recall.query, ranked.candidates, tuned))
+                models = {"dense": recalled.info.encoder}
+                ranked = replace(ranked, candidates=blended(plan.recall.query, ranked.candidates, tuned, models))
             moved = len(ranked.candidates)
         page = cut(plan, recalled, ranked, moved, reranked="rerank" not in degraded)
         page = replace(page, facets=recalled.facets)

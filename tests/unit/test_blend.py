@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ranking.blend import Blend, Judged, learn, usual_scales
 from ranking.listwise import fit_listwise
-from ranking.query_signs import SIGNS, Scale, query_signs, scaled
-from ranking.stage_table import BLENDED, Floats, StageTable, stage_table
+from ranking.query_signs import SIGNS, query_signs, scaled
+from ranking.stage_table import BLENDED, Floats, Scale, StageTable, stage_table
 from retrieval.errors import InvalidRequest
 
 SCALES = {name: Scale(0.0, 1.0) for name in SIGNS}

@@ -10,13 +10,14 @@ import pytest
 
 from ranking.blend import Blend
 from ranking.calibration import Calibration
-from ranking.stage_table import StageTable, stage_table
+from ranking.stage_table import FEW, Scale, StageTable, stage_table
 from ranking.tuned import Tuned, TunedShelf, as_rung, defaults, rung_of, tuned_file, write_tuned
 from retrieval.errors import InvalidRequest, SettingsError
 
 TUNED = Tuned(
     Blend({"dense": 1.0, "rerank": 1.0}),
     (Calibration("fused", 1.0, -2.0), Calibration("rerank", 2.0, -3.0), Calibration("rerank", 2.5, -3.0, model="abc")),
+    {"dense small": Scale(0.6, 0.03), "rerank abc": Scale(-8.0, 3.0)},
     {"queries": 40},
 )
 TABLE = stage_table(
@@ -51,6 +52,33 @@ def test_what_is_read_first_does_not_depend_on_what_was_read() -> None:
     assert defaults().reading_order(turned) == order
 
 
+def test_a_lone_candidate_is_judged_by_what_is_usual_of_the_models() -> None:
+    """As a filter leaves it: nothing beside it tells whether it is good."""
+    models = {"dense": "small", "rerank": "abc"}
+
+    def told(dense: float, rerank: float, models: dict[str, str]) -> float:
+        return float(TUNED.judge(stage_table("q", [{"dense": dense, "rerank": rerank}]), models).probabilities[0])
+
+    assert told(0.8, 0.99, models) > 0.5 > 0.1 > told(0.55, 0.001, models)
+    assert told(0.8, 0.99, {}) == told(0.55, 0.001, {}), "of unknown models nothing is usual"
+
+
+def test_among_many_what_is_usual_is_what_they_show() -> None:
+    many = stage_table("q", [{"dense": 0.5 + at / 100, "rerank": 0.5 + at / 100} for at in range(FEW)])
+    known = TUNED.judge(many, {"dense": "small", "rerank": "another"})
+    assert known.probabilities.tolist() == TUNED.judge(many, {"rerank": "another"}).probabilities.tolist()
+
+
+def test_what_is_usual_counts_for_less_the_more_candidates_there_are() -> None:
+    far = {"dense": Scale(0.0, 0.01)}
+    means = [
+        float(stage_table("q", [{"dense": 0.5 + at / 100} for at in range(count)]).standard(("dense",), far).mean())
+        for count in (1, 10, 20, FEW)
+    ]
+    assert means == sorted(means, reverse=True)
+    assert means[-1] == pytest.approx(0)
+
+
 def test_no_candidates_are_judged_too() -> None:
     assert defaults().judge(stage_table("q", [])).order == ()
 
@@ -64,9 +92,9 @@ def test_a_calibration_is_of_its_model_or_of_any_or_of_the_rung_below() -> None:
 
 
 def test_the_version_follows_what_decides_and_nothing_else() -> None:
-    assert Tuned(TUNED.blend, TUNED.calibrations, {"queries": 41}).version == TUNED.version
+    assert Tuned(TUNED.blend, TUNED.calibrations, TUNED.usual, {"queries": 41}).version == TUNED.version
     assert Tuned(Blend({"dense": 1.0}), TUNED.calibrations).version != TUNED.version
-    assert Tuned(TUNED.blend, TUNED.calibrations[:1]).version != TUNED.version
+    assert Tuned(TUNED.blend, TUNED.calibrations).version != TUNED.version
 
 
 def test_settings_are_in_force_as_soon_as_they_are_written(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import pytest
 from eval.tuning import DEFAULT, FEWEST, IN_FORCE, SIGNS, UNREAD, WEIGHTS, WORTH, Asked, decide, look, needed
 from ranking.blend import Blend
 from ranking.query_signs import SIGNS as NAMES
-from ranking.query_signs import Scale
-from ranking.stage_table import StageTable
+from ranking.stage_table import Scale, StageTable
 from retrieval.errors import InvalidRequest
 
 DEFAULTS = Blend({"lexical": 0.5, "dense": 0.5, "fused": 0.5, "rerank": 0.5})
