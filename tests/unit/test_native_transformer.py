@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,6 +88,14 @@ def test_a_text_has_the_same_bits_alone_and_in_any_company(model: Transformer, l
     assert all(
         np.array_equal(model.firsts(laid_out([row]))[0], vector) for row, vector in zip(rows, together, strict=True)
     )
+
+
+def test_threads_share_a_model_and_each_gets_its_own_answer(model: Transformer) -> None:
+    texts = [laid_out(drawn([7 * n % 90 + 1, n + 1, 33], seed=n)) for n in range(24)]
+    alone = [model.firsts(each) for each in texts]
+    with ThreadPoolExecutor(4) as pool:
+        for expected, found in zip(alone * 3, pool.map(model.firsts, texts * 3), strict=True):
+            assert np.array_equal(found, expected)
 
 
 def test_no_texts_give_no_vectors(model: Transformer) -> None:
