@@ -195,9 +195,8 @@ class Budget:
         last = model.expected_ms(1, min(longest, sum(lengths)), in_flight)
         stop = max(0.0, left_ms - careful.keep_ms - last * model.ratio(careful.stop_quantile))
         room = (left_ms - careful.keep_ms) / model.ratio(careful.quantile)
-        expected = np.array([
-            model.expected_ms(pairs, tokens, in_flight)
-            for pairs, tokens in enumerate(np.cumsum(np.asarray(lengths, np.int64)).tolist(), start=1)
-        ])  # fmt: skip
+        tokens = np.cumsum(np.asarray(lengths, np.float64))
+        work = model.fixed_ms + model.pair_ms * np.arange(1, len(tokens) + 1) + model.token_ms * tokens
+        expected = work * model.level * max(1, in_flight)
         count = int(np.searchsorted(expected, room, side="right")) if stop > 0 else 0
         return Plan(count, float(expected[count - 1]) if count else 0.0, stop)

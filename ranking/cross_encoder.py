@@ -66,7 +66,7 @@ def pair_engine(files: ModelFiles, runtime: Runtime, threads: int) -> Engine:
         raise ModelMissing(f"{files.path} holds no ONNX file, which {runtime} needs: leave models.runtime at auto")
     if runtime == "openvino" or (runtime == "auto" and best_runtime(cpu_flags()) == "openvino"):
         return open_engine(files.onnx, "openvino", threads)
-    # onnxruntime's dynamic quantisation takes one scale for a whole batch: a pair's score moved by up to 0.1 with
+    # onnxruntime's dynamic quantisation takes one scale for a whole batch: a pair's score moved by up to 0.7 with
     # its neighbours. Alone it costs no more (1,338 ms of one thread for 100 pairs one by one, 1,430 in sixteens).
     engine = open_engine(files.onnx, "onnxruntime", threads)
     return Engine(engine.graph, engine.lanes, 1)
