@@ -47,7 +47,8 @@ class Batcher(Generic[Item, Out]):
 
     A batch is filled by taking one item of each caller in turn, so that a request of two texts is in
     the next batch whatever stands before it. When nothing runs the first caller waits ``wait_ms`` for
-    others, or until a batch is full. ``size`` is an item's tokens; a batch holds at most ``batch_tokens``,
+    others, or until a batch is full; not after a batch that nobody shared, for one who asks alone would
+    wait in vain each time. ``size`` is an item's tokens; a batch holds at most ``batch_tokens``,
     or one item that is larger. A caller that is cancelled, or whose deadline passes, takes its items with
     it; what the model is busy with then is finished and thrown away.
     """
@@ -69,6 +70,7 @@ class Batcher(Generic[Item, Out]):
         self._full = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._speed = 0.0
+        self._shared = True
         self._closed = False
 
     @property
@@ -138,7 +140,7 @@ class Batcher(Generic[Item, Out]):
 
     async def _company(self) -> None:
         self._full.clear()
-        if self.waiting < self._limits.batch_tokens:
+        if self._shared and self.waiting < self._limits.batch_tokens:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.wait_ms / 1000):
                     await self._full.wait()
@@ -163,6 +165,7 @@ class Batcher(Generic[Item, Out]):
         began = loop.time()
         calls = {id(call): call for call, _ in batch}.values()
         tokens = sum(call.sizes[at] for call, at in batch)
+        self._shared = len(calls) > 1
         self._observe(Batch(len(calls), len(batch), tokens, (began - min(call.came for call in calls)) * 1000))
         try:
             found = await self._work([call.items[at] for call, at in batch])

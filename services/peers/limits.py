@@ -26,7 +26,7 @@ class PeerSettings:
     batch_tokens: int = 4096
     """Tokens that the model is given at once, of however many requests."""
     batch_wait_ms: float = 2.0
-    """Longest that a request waits for others to share a batch with, while the model is idle."""
+    """Longest that a request waits for others, while the model is idle and the last batch was shared."""
     queue_tokens: int = 262_144
     """Tokens that may wait for a model; beyond it requests are refused with 429."""
     timeout_s: float = 60.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from services.clients import http_client
 from services.embed.app import create_app as create_embed
 from services.peers.hops import EmbedClient, ScoreClient
 from services.peers.limits import PeerSettings
-from services.peers.ports import EmbedCall, Embedded, EmbedPort, ScoreCall, ScorePort
+from services.peers.ports import EmbedCall, Embedded, EmbedPort, ScoreCall, ScorePort, ServedModel
 from services.peers.sharing import SharedEncoder
 from services.rank.app import create_app as create_rank
 from services.telemetry import Telemetry
@@ -135,18 +136,33 @@ async def test_a_service_that_is_gone_is_unavailable() -> None:
 async def test_a_model_that_could_not_be_loaded_is_tried_again_for_the_next_caller() -> None:
     tries: list[int] = []
 
-    def load() -> tuple[FakeEncoder, object]:
+    def load() -> tuple[FakeEncoder, ServedModel]:
         tries.append(1)
         if len(tries) == 1:
             raise ModelMissing("pull it")
         return FakeEncoder(), ENCODER
 
-    embed = SharedEncoder(load, PEERS, ignored)  # type: ignore[arg-type]
+    embed = SharedEncoder(load, PEERS, ignored)
     with pytest.raises(ModelMissing, match="pull it"):
         await embed.model()
     assert await embed.model() == ENCODER
     assert (await embed.embed(EmbedCall(("a",)))).tokens == 3
     assert len(tries) == 2
+    await embed.aclose()
+
+
+async def test_a_model_that_takes_too_long_to_load_is_unavailable() -> None:
+    loading = threading.Event()
+
+    def load() -> tuple[FakeEncoder, ServedModel]:
+        loading.wait(60)
+        return FakeEncoder(), ENCODER
+
+    embed = SharedEncoder(load, replace(PEERS, timeout_s=0.05), ignored)
+    with pytest.raises(Unavailable, match="was not there in time") as late:
+        await embed.embed(EmbedCall(("a",)))
+    assert late.value.retry_after_ms
+    loading.set()
     await embed.aclose()
 
 

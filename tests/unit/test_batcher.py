@@ -61,6 +61,24 @@ def test_a_request_alone_waits_no_longer_than_it_was_said() -> None:
     in_virtual_time(story())
 
 
+def test_one_who_asks_alone_waits_once_and_then_no_more_until_others_come() -> None:
+    async def story() -> None:
+        model = Model()
+        shared = batcher(model)
+        await shared.run([4])
+        began = now()
+        await shared.run([4])
+        assert now() - began == pytest.approx(0.004)
+        crowd = [asyncio.create_task(shared.run([size])) for size in (5, 1, 2)]
+        await asyncio.gather(*crowd)
+        assert model.batches[2:] == [[5, 1, 2]]  # they were there before it began
+        began = now()
+        await shared.run([4])
+        assert now() - began == pytest.approx(0.006)
+
+    in_virtual_time(story())
+
+
 def test_a_full_batch_does_not_wait_for_company() -> None:
     async def story() -> None:
         shared = batcher(Model())
