@@ -38,8 +38,8 @@ START = 0.5
 """Where the weights of the pooled fit begin; with some hundred queries it decides nothing."""
 
 POOL_SPREAD, SLOPES = 1.0, (0.0, 0.05, 0.1, 0.2)
-SHIPPED_SLOPE, SHIPPED_SIGNS = 0.0, False
-"""What is shipped: on sets left out, neither slopes nor signs in the calibration were worth their parameters."""
+SHIPPED_SLOPE, SHIPPED_SIGNS = 0.0, True
+"""What is shipped: on sets left out slopes were worth nothing, and signs halved the calibration's error on some."""
 
 RERANKER = "ms-marco-minilm-l12-v2"
 

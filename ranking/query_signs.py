@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ranking.stage_table import Floats, Scale, StageTable, sigmoid
+from ranking.stage_table import FEW, Floats, Scale, StageTable, sigmoid
 from retrieval.analysis import analyse
 
 SIGNS = ("agreement", "rerank_agreement", "rerank_sure", "lexical_peak", "dense_peak", "length")
@@ -23,15 +23,17 @@ def query_signs(table: StageTable) -> Floats:
     correlation between cross-encoder and fused order. ``rerank_sure``: the cross-encoder's highest
     probability; low far from what it was trained on. Peaks: how many deviations the best hit stands above
     the channel's mean (a query performance predictor: Shtok et al., TOIS 2012, NQC, turned to the
-    head). ``length``: log2 of one more than the query's terms.
+    head). ``length``: log2 of one more than the query's terms. What compares candidates with each other
+    is NaN for fewer than ``FEW``: it would say how many there are.
     """
     rerank, fused = table.of("rerank"), table.of("fused")
+    many = len(table) >= FEW
     return np.array([
-        _overlap(table.of("lexical"), table.of("dense")),
-        _correlation(rerank, fused),
+        _overlap(table.of("lexical"), table.of("dense")) if many else np.nan,
+        _correlation(rerank, fused) if many else np.nan,
         float(sigmoid(np.nanmax(rerank, keepdims=True))[0]) if np.isfinite(rerank).any() else np.nan,
-        _peak(table.of("lexical")),
-        _peak(table.of("dense")),
+        _peak(table.of("lexical")) if many else np.nan,
+        _peak(table.of("dense")) if many else np.nan,
         float(np.log2(1 + len(analyse(table.query)))),
     ])  # fmt: skip
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ranking.blend import Blend, Judged, learn, usual_scales
 from ranking.listwise import fit_listwise
 from ranking.query_signs import SIGNS, query_signs, scaled
-from ranking.stage_table import BLENDED, Floats, Scale, StageTable, stage_table
+from ranking.stage_table import BLENDED, FEW, Floats, Scale, StageTable, stage_table
 from retrieval.errors import InvalidRequest
 
 SCALES = {name: Scale(0.0, 1.0) for name in SIGNS}
@@ -161,14 +161,20 @@ def test_slopes_want_the_scales_of_their_signs() -> None:
 def test_signs_are_what_they_say() -> None:
     rows = [
         {"lexical": 10.0 - at, "dense": 0.9 - at / 100, "fused": 0.5 - at / 100, "rerank": 0.9 - at / 100}
-        for at in range(12)
+        for at in range(FEW)
     ]
     signs = dict(zip(SIGNS, query_signs(stage_table("two words", rows)), strict=True))
     assert signs["agreement"] == 1
     assert signs["rerank_agreement"] == pytest.approx(1)
     assert signs["rerank_sure"] == pytest.approx(0.9)
     assert signs["length"] == pytest.approx(np.log2(3))
-    assert signs["lexical_peak"] == pytest.approx(5.5 / np.std(np.arange(12)))
+    assert signs["lexical_peak"] == pytest.approx((FEW - 1) / 2 / np.std(np.arange(FEW)))
+
+
+def test_few_candidates_show_no_signs_that_compare_them() -> None:
+    few = [{"lexical": 10.0 - at, "dense": 0.9 - at / 100, "fused": 0.5 - at / 100, "rerank": 0.9} for at in range(5)]
+    signs = dict(zip(SIGNS, query_signs(stage_table("two words", few)), strict=True))
+    assert {name for name, sign in signs.items() if np.isfinite(sign)} == {"rerank_sure", "length"}
 
 
 def test_a_sign_that_is_not_known_changes_nothing() -> None:
