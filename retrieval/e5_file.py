@@ -114,6 +114,11 @@ class E5File:
         found = self._bytes[stored.offset :][: stored.count // BLOCK * _Q4.itemsize].view(_Q4)
         return found["scale"], found["nibbles"]
 
+    def span(self, name: str) -> tuple[int, int]:
+        """Where a 4-bit tensor's blocks lie in the file: the first byte, and how many."""
+        stored = self._stored[name]
+        return stored.offset, stored.count // BLOCK * _Q4.itemsize
+
     def _plain(self, stored: _Stored) -> NDArray[np.float32]:
         return np.array(self._bytes[stored.offset :][: stored.count * 4].view("<f4"), np.float32)
 
