@@ -22,7 +22,7 @@ _MEMORY = 0.8
 class BatchLimits:
     """How much goes into one batch, how long it waits for company, and how much may wait for its turn."""
 
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     batch_texts: int = 256
     wait_ms: float = 2.0
     queue_tokens: int = 262_144

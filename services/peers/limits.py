@@ -23,7 +23,7 @@ class PeerSettings:
     """Most code points in one request, all texts together."""
     max_body_bytes: int = 32 << 20
     """Largest request body, in bytes."""
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     """Tokens that the model is given at once, of however many requests."""
     batch_wait_ms: float = 2.0
     """Longest that a request waits for others, while the model is idle and the last batch was shared."""
