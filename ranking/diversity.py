@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +11,22 @@ from retrieval.analysis import analyse
 
 Floats = NDArray[np.float32]
 
+Likeness = Callable[[int], Floats]
+"""How alike one candidate is to each of all, about 0 to 1: ``[n]``. Only rows of chosen ones are asked for."""
 
-def mmr(relevance: Sequence[float], likeness: Floats, balance: float, k: int | None = None) -> list[int]:
+
+def mmr(relevance: Sequence[float], likeness: Likeness, balance: float, k: int | None = None) -> list[int]:
     """The order of maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998), as places in ``relevance``.
 
     Next is always whoever has the most of balance * relevance - (1 - balance) * likeness to the most
-    alike of those chosen. ``likeness`` is ``[n, n]``, about 0 to 1. Relevance is laid on 0 to 1
-    first, best to worst, so that ``balance`` (the lambda of the paper; 1 keeps the order) means the
-    same on every scale. Ties keep the order given. Only the first ``k`` places are chosen; the
-    others follow by relevance. Raises ValueError for a ``balance`` outside 0 to 1 or sizes that differ.
+    alike of those chosen. Relevance is laid on 0 to 1 first, best to worst, so that ``balance`` (the
+    lambda of the paper; 1 keeps the order) means the same on every scale. Ties keep the order given.
+    Only the first ``k`` places are chosen; the others follow by relevance. Raises ValueError for a
+    ``balance`` outside 0 to 1 or sizes that differ.
     """
     count = len(relevance)
     if not 0 <= balance <= 1:
         raise ValueError(f"the balance of relevance and diversity is from 0 to 1, not {balance}")
-    if likeness.shape != (count, count):
-        raise ValueError(f"likeness {likeness.shape} is not of {count} candidates with each other")
     worth = balance * _unit(np.asarray(relevance, np.float64))
     nearest = np.zeros(count)
     left = np.ones(count, bool)
@@ -35,7 +36,10 @@ def mmr(relevance: Sequence[float], likeness: Floats, balance: float, k: int | N
         at = int(np.argmax(gain))
         chosen.append(at)
         left[at] = False
-        np.maximum(nearest, likeness[at], out=nearest)
+        alike = likeness(at)
+        if alike.shape != (count,):
+            raise ValueError(f"likeness {alike.shape} is not of one candidate to {count}")
+        np.maximum(nearest, alike, out=nearest)
     rest = sorted(np.flatnonzero(left).tolist(), key=lambda place: -relevance[place])
     return chosen + rest
 
@@ -48,14 +52,18 @@ def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return scaled
 
 
-def by_vectors(vectors: Floats) -> Floats:
-    """Likeness of passages ``[n, n]``: the cosines of their unit vectors ``[n, d]``, opposite ones counting 0."""
-    alike: Floats = np.maximum(vectors @ vectors.T, 0)
-    return alike
+def by_vectors(vectors: Floats) -> Likeness:
+    """Likeness of passages: the cosines of their unit vectors ``[n, d]``, opposite ones counting 0."""
+
+    def row(at: int) -> Floats:
+        alike: Floats = np.maximum(vectors @ vectors[at], 0)
+        return alike
+
+    return row
 
 
-def by_terms(texts: Sequence[str]) -> Floats:
-    """Likeness of texts ``[n, n]``: the cosines of their terms, each weighed 1 + ln(count), by ln(1 + n / df).
+def by_terms(texts: Sequence[str]) -> Likeness:
+    """Likeness of texts: the cosines of their terms, each weighed 1 + ln(count), by ln(1 + n / df).
 
     Terms are those of the index's analysis, so that Chinese is compared too. Texts without any term are like nothing.
     """
@@ -76,6 +84,10 @@ def by_terms(texts: Sequence[str]) -> Floats:
     kept = places[columns] >= 0
     matrix = np.zeros((len(texts), len(shared)), np.float32)
     matrix[rows[kept], places[columns[kept]]] = weights[kept] / lengths[rows[kept]]
-    alike: Floats = matrix @ matrix.T
-    np.fill_diagonal(alike, np.where(lengths > 0, 1, 0))
-    return alike
+
+    def row(at: int) -> Floats:
+        alike: Floats = matrix @ matrix[at]
+        alike[at] = 1 if lengths[at] > 0 else 0
+        return alike
+
+    return row

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranking.diversity import by_terms, by_vectors, mmr
+from ranking.diversity import Likeness, by_terms, by_vectors, mmr
 
 
-def _likeness(seed: int, count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _likeness(seed: int, count: int) -> Likeness:
     vectors = np.random.default_rng(seed).normal(size=(count, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return by_vectors(vectors)
@@ -46,7 +46,7 @@ def test_each_step_is_what_the_formula_says() -> None:
     while len(chosen) < 4:
         left = [place for place in range(4) if place not in chosen]
         gains = {
-            place: balance * scaled[place] - (1 - balance) * max((likeness[place, at] for at in chosen), default=0)
+            place: balance * scaled[place] - (1 - balance) * max((likeness(place)[at] for at in chosen), default=0)
             for place in left
         }
         chosen.append(max(left, key=lambda place: gains[place]))
@@ -60,7 +60,8 @@ def test_places_behind_k_follow_by_relevance() -> None:
 
 def test_texts_are_compared_by_their_terms_in_both_languages() -> None:
     texts = ["index the documents", "documents are indexed", "delete the log", "索引文档", "文档的索引", "", ""]
-    alike = by_terms(texts)
+    row = by_terms(texts)
+    alike = np.stack([row(at) for at in range(len(texts))])
     assert alike[0, 1] > 0.5 > alike[0, 2] > 0
     assert alike[3, 4] > 0.5
     assert alike[3, 0] == alike[5, 6] == 0
@@ -75,5 +76,5 @@ def test_a_balance_outside_its_range_is_refused(balance: float) -> None:
 
 
 def test_likeness_of_other_candidates_is_refused() -> None:
-    with pytest.raises(ValueError, match="not of 2 candidates"):
+    with pytest.raises(ValueError, match="not of one candidate to 2"):
         mmr([1.0, 0.5], _likeness(5, 3), 0.5)
