@@ -52,7 +52,7 @@ BOUNDED = settings(
 def operations(stage: tuple[Stage, LiveServer, object]) -> dict[str, Any]:
     on, server, _ = stage
     on.app = Gateway().app
-    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json", timeout=60)
     found = [result.ok() for result in schema.get_all_operations()]
     return {operation.label: operation for operation in found}
 
