@@ -14,7 +14,7 @@ from generation.events import Span
 FINAL = "final"
 """The stage that the user sees; every target has it."""
 
-STAGES = ("lexical", "dense", "fused", "rerank", FINAL)
+STAGES = ("lexical", "dense", "fused", "late", "ltr", "rerank", FINAL)
 """Stages in the order of the funnel. A target has those that it can tell apart; ``rerank`` holds only what was read."""
 
 Ranking = tuple[tuple[str, float], ...]

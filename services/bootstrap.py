@@ -13,7 +13,6 @@ from fastapi import APIRouter, FastAPI
 from indexing.build import BuildSummary, Progress, build
 from ranking.cross_encoder import open_reranker
 from ranking.pipeline import RankPipeline
-from ranking.tuned import TunedShelf
 from retrieval.errors import CollectionNotFound, SettingsError
 from retrieval.models import find_model
 from retrieval.store import CollectionStore
@@ -25,6 +24,7 @@ from services.embedded import EmbeddedRank, EmbeddedRecall
 from services.encoders import encoder_named
 from services.gateway.app import GatewaySettings, Parts
 from services.gateway.app import create_app as create_gateway
+from services.gateway.ordering import Ordering
 from services.gateway.plan import SearchLimits
 from services.jobs.routes import router as jobs_router
 from services.jobs.runner import JobRunner
@@ -80,8 +80,8 @@ def gateway_app(settings: Settings, say: Say | None = None) -> FastAPI:
     embed = embed_port(settings, lambda: encoders.wait(encoders.default), life, telemetry)
     scores = score_port(settings, life, telemetry)
     jobs = _jobs(settings, encoders)
-    tuned = tuned_ranking(settings)
-    parts = Parts(recall, rank, answerer, cache, telemetry, door, jobs, writer, log, embed, scores, tuned)
+    ordering = ordering_of(settings)
+    parts = Parts(recall, rank, answerer, cache, telemetry, door, jobs, writer, log, embed, scores, ordering)
     life.announce(parts.ready, say)
     return create_gateway(parts, gateway_settings(settings), lifespan=life.span)
 
@@ -194,9 +194,9 @@ def _embedded_rank(settings: Settings, life: Life) -> EmbeddedRank:
     return rank
 
 
-def tuned_ranking(settings: Settings) -> TunedShelf | None:
+def ordering_of(settings: Settings) -> Ordering | None:
     """What the home folder says of how its collections are ranked; None where the reranker alone decides."""
-    return TunedShelf(settings.home) if settings.rank.order == "blend" else None
+    return Ordering(settings.home) if settings.rank.order == "blend" else None
 
 
 def rank_pipeline(settings: Settings) -> RankPipeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, FiniteFloat, TypeAdapter
@@ -81,7 +82,7 @@ def ranked_from(reply: RankReply, candidates: Sequence[Candidate]) -> Ranked:
         raise ValueError("the reply does not place each candidate once")
     return Ranked(
         tuple(
-            Candidate(candidates[placed.index].passage, placed.score, placed.scored_by, placed.stages)
+            replace(candidates[placed.index], score=placed.score, scored_by=placed.scored_by, stages=placed.stages)
             for placed in reply.order
         ),
         reply.timings_ms,

@@ -14,7 +14,7 @@ from retrieval.errors import RiddleError, Unauthorized
 from retrieval.store import CollectionStore
 from services.asking import LocalAsker
 from services.auth import rights_of
-from services.bootstrap import collections_folder, gateway_settings, rank_pipeline, tuned_ranking
+from services.bootstrap import collections_folder, gateway_settings, ordering_of, rank_pipeline
 from services.cache import NoCache
 from services.embedded import EmbeddedRank, EmbeddedRecall
 from services.encoders import encoder_named
@@ -63,7 +63,7 @@ async def local_asker(
                 await asyncio.to_thread(load)
     answerer = answerer_of(settings, life)[0] if write else Answerer((), settings.answer)
     telemetry = Telemetry()
-    search = Search(recall, rank, NoCache(), gateway_settings(settings).search, telemetry, tuned_ranking(settings))
+    search = Search(recall, rank, NoCache(), gateway_settings(settings).search, telemetry, ordering_of(settings))
     async with life.span(FastAPI()):
         yield LocalAsker(
             search, Answers(answerer, telemetry, most=max(32, at_once)), recall, settings.default_collection, rights

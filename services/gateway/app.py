@@ -22,9 +22,10 @@ from services.gateway.documents import BULK_PATH, DOCUMENT_PATH, documents_route
 from services.gateway.feedback import FEEDBACK_PATH, MAX_FEEDBACK_BYTES, feedback_router
 from services.gateway.files import page_router
 from services.gateway.openapi import limited_openapi
+from services.gateway.ordering import Ordering
 from services.gateway.plan import SearchLimits
 from services.gateway.recording import Recorder
-from services.gateway.search import Search, TunedRanking
+from services.gateway.search import Search
 from services.http import PROBLEM_RESPONSES, STATUS, request_id_of
 from services.leaving import add_leaving_handler, unless_client_leaves
 from services.peers.embedding import EMBED_PATHS, embed_router
@@ -79,7 +80,7 @@ class Parts:
     """The encoder behind `/v1/embeddings` and `/embed`; None offers neither."""
     scores: ScorePort | None = None
     """The reranker behind the rerank endpoints; None offers none."""
-    tuned: TunedRanking | None = None
+    ordering: Ordering | None = None
     """How collections are ranked by all stages together; None leaves the order to the reranker."""
 
     async def ready(self) -> Mapping[str, str]:
@@ -90,7 +91,7 @@ class Parts:
 
 def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = no_lifespan) -> FastAPI:
     """The gateway over any implementation of the ports. Starts nothing; ``lifespan`` does."""
-    search = Search(parts.recall, parts.rank, parts.cache, settings.search, parts.telemetry, parts.tuned)
+    search = Search(parts.recall, parts.rank, parts.cache, settings.search, parts.telemetry, parts.ordering)
     recorder = Recorder(parts.log, parts.rank, settings.search)
     agents = agents_app(
         search,

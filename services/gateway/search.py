@@ -6,12 +6,10 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from ranking.pipeline import blended
-from ranking.tuned import Tuned
 from retrieval.errors import RiddleError
 from retrieval.types import Candidate, Clock, CollectionInfo, JSONScalar, Ranked, Recalled
 from services.cache import Cache, cache_key
@@ -22,6 +20,7 @@ from services.gateway.cursor import (
     question_digest,
     window_digest,
 )
+from services.gateway.ordering import Ordering
 from services.gateway.plan import Plan, SearchLimits, plan_of
 from services.ports import RankPort, RecallPort, Rights
 from services.telemetry import Telemetry
@@ -78,27 +77,19 @@ class Found:
         return [Result.of(candidate, explain=explain) for candidate in self.page.candidates]
 
 
-class TunedRanking(Protocol):
-    """How each collection is to be ranked, by its own name."""
-
-    def of(self, collection: str) -> Tuned:
-        """Cheap: asked before every cache look-up. Raises SettingsError for settings that cannot be read."""
-        ...
-
-
 class Search:
-    """The funnel, seen from the gateway. With ``tuned`` all stages decide the order, without it the last one does."""
+    """The funnel, seen from the gateway. With ``ordering`` all stages decide the order, else the last one does."""
 
     def __init__(
         self, recall: RecallPort, rank: RankPort, cache: Cache, limits: SearchLimits, telemetry: Telemetry,
-        tuned: TunedRanking | None = None,
+        ordering: Ordering | None = None,
     ) -> None:  # fmt: skip
         self._recall = recall
         self._rank = rank
         self._cache = cache
         self._limits = limits
         self._telemetry = telemetry
-        self._tuned = tuned
+        self._ordering = ordering
 
     async def __call__(self, request: SearchRequest, rights: Rights) -> Found:
         """Raises InvalidRequest, CollectionNotFound, Conflict, Overloaded, and Unavailable when recall is down.
@@ -119,16 +110,20 @@ class Search:
 
         with clock("recall"):
             # What is blended is laid on a scale of all candidates: with fewer of them it would come out otherwise.
-            asked = replace(plan.recall, fetch=None if self._tuned else plan.fetch, deadline_ms=_left(plan, began))
+            asked = replace(plan.recall, fetch=None if self._ordering else plan.fetch, deadline_ms=_left(plan, began))
             recalled = await self._recall.recall(asked)
+        query, treeless = plan.recall.query, ()
+        if self._ordering is not None:
+            with clock("ltr"):
+                candidates, treeless = await self._ordering.with_trees(query, recalled.info.name, recalled.candidates)
+            recalled = replace(recalled, candidates=candidates)
         ranked = await self._ranked(plan, recalled, _left(plan, began))
-        degraded = (*recalled.degraded, *ranked.degraded)
+        degraded = (*recalled.degraded, *treeless, *ranked.degraded)
         moved = plan.rerank_depth
-        if self._tuned is not None:
+        if self._ordering is not None:
             with clock("blend"):
-                tuned = self._tuned.of(recalled.info.name)
-                models = {"dense": recalled.info.encoder}
-                ranked = replace(ranked, candidates=blended(plan.recall.query, ranked.candidates, tuned, models))
+                ordered = self._ordering.ordered(query, recalled.info, ranked.candidates)
+            ranked = replace(ranked, candidates=ordered)
             moved = len(ranked.candidates)
         page = cut(plan, recalled, ranked, moved, reranked="rerank" not in degraded)
         page = replace(page, facets=recalled.facets)
@@ -177,7 +172,7 @@ class Search:
     def _version(self, info: CollectionInfo) -> str:
         """All that the order of the same candidates hangs on; empty while the ranking's own is not known."""
         version = self._rank.version
-        return f"{version}|{self._tuned.of(info.name).version}" if version and self._tuned else version
+        return f"{version}|{self._ordering.version(info.name)}" if version and self._ordering else version
 
     def _done(self, found: Found, began: float) -> Found:
         total = round((time.monotonic() - began) * 1000, 3)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ranking.blend import Blend
-from ranking.tuned import TunedShelf, defaults, tuned_file, write_tuned
+from ranking.tuned import defaults, tuned_file, write_tuned
 from retrieval.errors import SettingsError, Unavailable
 from retrieval.types import Document
 from services.cache import MemoryCache
+from services.gateway.ordering import Ordering
 from services.gateway.search import Found, Search
 from services.ports import Rights
 from services.telemetry import Telemetry
@@ -36,7 +37,7 @@ class Kitchen:
             MemoryCache(3600, 100),
             LIMITS,
             Telemetry(),
-            TunedShelf(home),
+            Ordering(home),
         )
 
     async def ask(self, k: int = 30, depth: int = 10, cursor: str | None = None) -> Found:
@@ -110,3 +111,19 @@ async def test_settings_that_cannot_be_read_are_an_error_and_no_other_order(tmp_
     tuned_file(tmp_path, "docs").write_text("{", encoding="utf-8")
     with pytest.raises(SettingsError, match="riddle tune"):
         await kitchen.ask()
+
+
+async def test_every_candidate_carries_the_features_it_was_ranked_by(tmp_path: Path) -> None:
+    found = await Kitchen(tmp_path).ask()
+    assert all(each.vector for each in found.page.candidates)
+    assert "ltr" in found.timings_ms
+
+
+async def test_trees_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> None:
+    kitchen = Kitchen(tmp_path)
+    (tmp_path / "ltr").mkdir()
+    (tmp_path / "ltr" / "adopted.json").write_text('{"docs": "0123456789ab"}', encoding="utf-8")
+    found = await kitchen.ask()
+    assert found.degraded == ("ltr",)
+    assert (await kitchen.ask()).cache == "miss"
+    assert {each.scored_by for each in found.page.candidates} == {"rerank"}
