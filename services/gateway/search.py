@@ -112,7 +112,8 @@ class Search:
             # What is blended is laid on a scale of all candidates: with fewer of them it would come out otherwise.
             asked = replace(plan.recall, fetch=None if self._ordering else plan.fetch, deadline_ms=_left(plan, began))
             recalled = await self._recall.recall(asked)
-        query, treeless = plan.recall.query, ()
+        query = plan.recall.query
+        treeless: tuple[str, ...] = ()
         if self._ordering is not None:
             with clock("ltr"):
                 candidates, treeless = await self._ordering.with_trees(query, recalled.info.name, recalled.candidates)
