@@ -14,6 +14,7 @@ from starlette.responses import Response
 from retrieval.errors import InvalidRequest
 from retrieval.filters import NO_FIELDS, Fields, FieldType
 from retrieval.metadata_values import instant
+from retrieval.types import Candidate
 from services.auth import AnyCaller
 from services.frame import wire_response
 from services.gateway.names import possible
@@ -88,7 +89,8 @@ def dify_router(search: Search, recall: RecallPort, recorder: Recorder) -> APIRo
             found = await search(asked, caller.rights)
             record.searched(found)
         least = body.retrieval_setting.score_threshold or 0.0
-        records = [_record(each) for each in found.results(explain=False) if each.score >= least]
+        kept = [each for each in found.page.candidates if _reaches(each, least)]
+        records = [_record(Result.of(each, explain=False)) for each in kept]
         return wire_response(DifyRecords(records=records).model_dump_json(), record.headers)
 
     return api
@@ -237,6 +239,14 @@ _OPERATORS: Mapping[str, Translate] = {
     "after": _compared("gt", _date),
 }
 """Those of Dify that our index can look up; parts of texts and the absence of a key are none of them."""
+
+
+def _reaches(candidate: Candidate, least: float) -> bool:
+    """Whether a result is worth ``least``, a probability. One that has none, for nothing judged it, is let through:
+    a sum of reciprocal ranks is far below any threshold, and with the reranker gone nothing would be left."""
+    fused = candidate.stages.get("fused")
+    unjudged = candidate.scored_by == "fused" and fused is not None and candidate.score == fused.score
+    return unjudged or candidate.score >= least
 
 
 def _record(result: Result) -> DifyRecord:

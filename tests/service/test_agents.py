@@ -16,12 +16,16 @@ from mcp.client.streamable_http import streamable_http_client
 
 from retrieval.errors import Unavailable
 from retrieval.types import Document
+from services.agent_tools import AgentApp
 from services.auth import KeyDoor
+from services.frame import framed_app
+from services.gateway.agents import add_agents
 from services.keys import key_ring
+from services.telemetry import Telemetry
 from tests.contract.conftest import put
 from tests.fakes import DOCUMENTS, FakeRecall
 from tests.live import LiveServer, served
-from tests.service.conftest import Gateway
+from tests.service.conftest import Gateway, OpenDoor
 
 MODES = ("legacy", "auto")
 WEB = Document("page", "A page of the web about gardens.", "Gardens", "https://example.org/gardens", {"lang": "en"})
@@ -192,3 +196,20 @@ def test_there_is_no_stream_to_open_and_no_session_to_end(server: LiveServer) ->
     for method in ("GET", "DELETE"):
         headers = {"Accept": "text/event-stream"}
         assert httpx.request(method, f"{server.url}/mcp", headers=headers, trust_env=False).status_code == 405
+
+
+def without_the_sdk() -> Any:
+    raise ImportError("no module named mcp")
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    async def ready() -> dict[str, str]:
+        return {}
+
+    app = framed_app("agents", ready=ready, telemetry=Telemetry(), body_limit=1000, door=OpenDoor())
+    add_agents(app, AgentApp(without_the_sdk))
+    with served(app) as server:
+        for _ in range(2):  # and goes on saying it
+            reply = httpx.post(f"{server.url}/mcp", json=PING, headers=ACCEPT, trust_env=False)
+            assert reply.status_code == 503
+            assert "riddle-search[mcp]" in reply.json()["detail"]

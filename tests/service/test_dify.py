@@ -54,6 +54,14 @@ def test_top_k_and_threshold_hold(live: Live) -> None:
     assert 0 < len(kept) < len(every)
 
 
+def test_with_the_reranker_gone_a_threshold_does_not_drop_what_nothing_has_judged(live: Live) -> None:
+    strict = {"top_k": 5, "score_threshold": 0.5}
+    judged = records(live, query="the a is", retrieval_setting=strict)
+    live.gateway.rank.fail_with = Unavailable("rank is away", stage="rerank")
+    left = records(live, query="the a is", retrieval_setting=strict)
+    assert len(left) == len(records(live, query="the a is")) >= len(judged)
+
+
 def test_nothing_found_is_an_empty_list(live: Live) -> None:
     assert records(live, query="zebra") == []
 
