@@ -220,9 +220,6 @@ def test_a_service_that_hangs_is_gone_without_and_comes_back(services: tuple[Ser
         wait_until(lambda: whole(load, on), 120)
     hung = during(load, stopped, on)
     assert all(STAGES[name] in reply.degraded for reply in hung)
-    # One who asked may wait as long as a service is waited for; the others are not kept.
-    patience = sorted(reply.answered - reply.asked for reply in hung)
-    assert patience[len(patience) // 2] < 5
 
 
 @pytest.mark.parametrize("name", STAGES)
