@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval._native.late import CENTROID_BYTES, LateQuery, Weights, centroids_of, packed, unpacked
+from retrieval._native.late import (
+    CENTROID_BYTES,
+    HEAD_BYTES,
+    LEAST,
+    STEP,
+    LateQuery,
+    Weights,
+    centroids_of,
+    factors_of,
+    packed,
+    unpacked,
+)
 from retrieval.errors import InvalidRequest, ModelMissing
 from retrieval.types import Vectors
 
@@ -36,7 +47,7 @@ class LateSpec:
     @property
     def width(self) -> int:
         """Bytes a token."""
-        return CENTROID_BYTES + self.dimension * self.bits // 8
+        return HEAD_BYTES + self.dimension * self.bits // 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,13 +89,17 @@ class Codec:
             codes = np.searchsorted(self._between, residuals.ravel()).astype(np.uint8).reshape(block.shape)
             part = out[start : start + _BLOCK]
             part[:, :CENTROID_BYTES] = nearest.astype("<u2")[:, None].view(np.uint8)
-            part[:, CENTROID_BYTES:] = packed(codes, self.spec.bits)
+            part[:, HEAD_BYTES:] = packed(codes, self.spec.bits)
+            lengths = np.linalg.norm(self.centroids[nearest] + self._units[codes] * self.steps, axis=1)
+            factors = (1 / np.maximum(lengths, 1e-6) - LEAST) / STEP
+            part[:, CENTROID_BYTES] = np.rint(factors).clip(0, 255).astype(np.uint8)
         return out
 
     def decode(self, tokens: Bytes) -> Vectors:
         """What ``encode`` kept of vectors, float32 ``[n, d]``, nearly unit rows."""
-        units = self._units[unpacked(tokens[:, CENTROID_BYTES:], self.spec.bits)]
-        return np.asarray(self.centroids[centroids_of(tokens)] + units * self.steps, np.float32)
+        units = self._units[unpacked(tokens[:, HEAD_BYTES:], self.spec.bits)]
+        whole = self.centroids[centroids_of(tokens)] + units * self.steps
+        return np.asarray(whole * factors_of(tokens)[:, None], np.float32)
 
     def query(self, vectors: Vectors) -> LateQuery:
         """A query's token vectors, float32 ``[q, d]``, made ready for MaxSim."""

@@ -15,8 +15,10 @@ from retrieval.types import Rows, Vectors
 LANES = 16
 """Query tokens side by side. Beside kLanes in late.cpp."""
 MOST_DIMENSIONS = 256
-CENTROID_BYTES = 2
-"""A token's record begins with its centroid's number, little end first."""
+CENTROID_BYTES, HEAD_BYTES = 2, 3
+"""A token's record begins with its centroid's number, little end first, and what makes it a unit vector as a byte."""
+LEAST, STEP = np.float32(0.75), np.float32(1 / 512)
+"""Byte ``b`` stands for the factor ``LEAST + b * STEP``. Beside kLeast and kStep in late.cpp."""
 
 Bytes = NDArray[np.uint8]
 
@@ -43,7 +45,7 @@ class Weights:
     @property
     def width(self) -> int:
         """Bytes a token."""
-        return CENTROID_BYTES + self.dimension * self.bits // 8
+        return HEAD_BYTES + self.dimension * self.bits // 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,11 +112,12 @@ def twin(tokens: Bytes, starts: NDArray[np.int64], rows: Rows, query: LateQuery)
     for place, row in enumerate(rows.tolist()):
         own = tokens[starts[row] : starts[row + 1]]
         if len(own):
-            units = weights.values[unpacked(own[:, CENTROID_BYTES:], weights.bits)].astype(np.int32)
+            units = weights.values[unpacked(own[:, HEAD_BYTES:], weights.bits)].astype(np.int32)
             exact = units @ query.codes.T.astype(np.int32) - offsets
             scores = query.by_centroid[
                 np.minimum(centroids_of(own), len(query.by_centroid) - 1)
             ] + query.scales * exact.astype(np.float32)
+            scores = scores * factors_of(own)[:, None]
             out[place] = np.add.accumulate(scores.max(0, initial=-1e30), dtype=np.float32)[-1] if len(query) else 0
     return out
 
@@ -139,6 +142,11 @@ def unpacked(residuals: Bytes, bits: int) -> Bytes:
 def centroids_of(tokens: Bytes) -> NDArray[np.uint16]:
     """The number of each token's centroid."""
     return np.ascontiguousarray(tokens[:, :CENTROID_BYTES]).view("<u2")[:, 0]
+
+
+def factors_of(tokens: Bytes) -> NDArray[np.float32]:
+    """What each token's vector is multiplied by."""
+    return np.asarray(LEAST + tokens[:, CENTROID_BYTES].astype(np.float32) * STEP, np.float32)
 
 
 def _check(tokens: Bytes, starts: NDArray[np.int64], rows: Rows, query: LateQuery) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ABI = 7
+ABI = 8
 """Counts changes of any signature; a library of another number is not used. Beside ``riddle_abi`` in scan.cpp."""
 
 _HERE = Path(__file__).resolve().parent

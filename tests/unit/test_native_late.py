@@ -76,8 +76,8 @@ def test_a_score_is_the_sum_of_the_best_products_of_vectors_as_they_decompress()
     steps = numbers.random(96, dtype=np.float32) / np.float32(50)
     vectors = numbers.standard_normal((5, 96), dtype=np.float32)
     tokens, starts = _passages([20, 30], weights, 3)
-    units = weights.values[late.unpacked(tokens[:, 2:], 4)].astype(np.float32) - weights.zero
-    whole = centroids[late.centroids_of(tokens)] + units * steps
+    units = weights.values[late.unpacked(tokens[:, 3:], 4)].astype(np.float32) - weights.zero
+    whole = (centroids[late.centroids_of(tokens)] + units * steps) * late.factors_of(tokens)[:, None]
     scores = vectors @ whole.T
     expected = [scores[:, :20].max(1).sum(), scores[:, 20:].max(1).sum()]
     found = late.max_sim(tokens, starts, np.arange(2), LateQuery.of(vectors, centroids, steps, weights))

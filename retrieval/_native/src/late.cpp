@@ -12,7 +12,11 @@ namespace {
 
 constexpr int64_t kLanes = 16;  // query tokens side by side; their number is filled up to whole lanes
 constexpr int64_t kMostDimensions = 256;
+constexpr int64_t kHead = 3;     // bytes of a token's record before its residual
 constexpr int64_t kAtOnce = 4;  // tokens of a passage that share a reading of the query
+
+// What makes the vector of a token a unit one, as a byte says it.
+constexpr float kLeast = 0.75f, kStep = 1.0f / 512;
 
 struct Late {
     const float* by_centroid;  // [centroids][lanes * kLanes]: products of the query's tokens with each centroid
@@ -100,13 +104,15 @@ float max_sim(const Late& late, const uint8_t* tokens, int64_t count, int64_t qu
     alignas(64) int32_t sums[kAtOnce][kLanes];
     const uint8_t* opened[kAtOnce];
     const float* centroid[kAtOnce];
+    float factor[kAtOnce];
     std::fill(best, best + wide, -1e30f);
     for (int64_t from = 0; from < count; from += kAtOnce) {
         const int64_t here = std::min(kAtOnce, count - from);
         for (int64_t t = 0; t < kAtOnce; t++) {
             const uint8_t* record = tokens + (from + std::min(t, here - 1)) * late.width;
-            if (t < here) unpack(late, record + 2, open[t]);
+            if (t < here) unpack(late, record + kHead, open[t]);
             opened[t] = open[std::min(t, here - 1)];
+            factor[t] = kLeast + float(record[2]) * kStep;
             // A damaged file must not lead outside.
             centroid[t] = late.by_centroid + std::min<int64_t>(record[0] | record[1] << 8, late.centroids - 1) * wide;
         }
@@ -115,7 +121,7 @@ float max_sim(const Late& late, const uint8_t* tokens, int64_t count, int64_t qu
             for (int64_t t = 0; t < here; t++)
                 for (int64_t l = 0; l < kLanes; l++) {
                     const int64_t at = lane * kLanes + l;
-                    const float score = centroid[t][at] + late.scales[at] * float(sums[t][l] - late.offsets[at]);
+                    const float score = (centroid[t][at] + late.scales[at] * float(sums[t][l] - late.offsets[at])) * factor[t];
                     best[at] = score > best[at] ? score : best[at];
                 }
         }
@@ -128,7 +134,7 @@ float max_sim(const Late& late, const uint8_t* tokens, int64_t count, int64_t qu
 }  // namespace
 
 // Passage `rows[i]` has the tokens `starts[row] .. starts[row + 1]`, `width` bytes each: two of the centroid's number, little
-// end first, then the residual. A passage without tokens scores NaN.
+// end first, one of the factor that makes it a unit vector, then the residual. A passage without tokens scores NaN.
 RIDDLE_API int riddle_max_sim(const uint8_t* tokens, int64_t width, const int64_t* starts, const int64_t* rows, int64_t count,
                               const float* by_centroid, int64_t centroids, const int8_t* query, const float* scales, const int32_t* offsets, int64_t lanes,
                               int64_t query_tokens, const uint8_t* weights, int64_t bits, int64_t d, float* out) try {

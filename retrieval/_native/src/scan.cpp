@@ -22,7 +22,7 @@ void score_rows(const T* store, const float* scales, const int64_t* rows, int64_
 
 }  // namespace
 
-RIDDLE_API int riddle_abi() { return 7; }
+RIDDLE_API int riddle_abi() { return 8; }
 
 // 0 the portable code, 2 AVX2 with FMA and F16C, 4 AVX-512 with VNNI: what this processor can run.
 RIDDLE_API int riddle_processor() {
