@@ -196,7 +196,7 @@ def _embedded_rank(settings: Settings, life: Life) -> EmbeddedRank:
 
 def ordering_of(settings: Settings) -> Ordering | None:
     """What the home folder says of how its collections are ranked; None where the reranker alone decides."""
-    return Ordering(settings.home) if settings.rank.order == "blend" else None
+    return Ordering(settings.home, reranker=settings.models.reranker) if settings.rank.order == "blend" else None
 
 
 def rank_pipeline(settings: Settings) -> RankPipeline:

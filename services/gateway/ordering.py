@@ -22,8 +22,9 @@ TREES = "ltr"
 class Ordering:
     """What a home folder has learned of how its collections are to be ranked, each by its own name."""
 
-    def __init__(self, home: Path, fields: Sequence[NumericField] = ()) -> None:
+    def __init__(self, home: Path, fields: Sequence[NumericField] = (), reranker: str = "") -> None:
         self._tuned = TunedShelf(home)
+        self._reranker = reranker
         self._trees = LtrShelf(home, fields)
 
     def version(self, collection: str) -> str:
@@ -50,4 +51,5 @@ class Ordering:
 
     def ordered(self, query: str, info: CollectionInfo, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
         """The final order, each candidate with its probability of being relevant."""
-        return blended(query, candidates, self._tuned.of(info.name), {"dense": info.encoder})
+        models = {"dense": info.encoder, "rerank": self._reranker}
+        return blended(query, candidates, self._tuned.of(info.name), models)
