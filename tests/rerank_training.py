@@ -6,6 +6,7 @@ import argparse
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def tiny_lists(count: int = 40, passages: int = 5, seed: int = 0) -> Lists:
 
 def tiny_plan(steps: int, **changed: Any) -> Plan:
     reading = Reading(passages=4, tokens=32, batch_tokens=120)
-    given = {"lists": 4, "rate": 5e-3, "dropout": 0.0, "lora": LoraShape(4, 8), "reading": reading, "save_every": 4}
-    return Plan("english", steps, **(given | changed))
+    usual = Plan("english", steps, lists=4, rate=5e-3, dropout=0.0, lora=LoraShape(4, 8), reading=reading, save_every=4)
+    return replace(usual, **changed)
 
 
 def tiny_training(folder: Path, plan: Plan, out: Path, stop_at: int | None = None) -> dict[str, float]:
