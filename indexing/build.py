@@ -15,10 +15,10 @@ from indexing.items import count_items, read_items
 from indexing.ledger import Ledger, OpenFile, open_file
 from indexing.partitions import Entry, Maker, partitions
 from indexing.progress import Meter, Progress
-from indexing.publishing import check_encoder, indexed_as, publish, working
+from indexing.publishing import check_encoder, publish, working
 from indexing.settings import BuildSettings
 from indexing.sources import Plan, Rejected, Source, SourceFile, plan
-from indexing.steps import Rejections, Steps
+from indexing.steps import Rejections, Settled, Steps
 from retrieval.errors import InvalidRequest
 from retrieval.late_encoder import LateEncoder
 from retrieval.manifest import CollectionSettings
@@ -95,24 +95,18 @@ def build(
             ledger.clear()
             raise InvalidRequest(_nothing(steps.rejected))
         steps.embed(settled)
-        info = publish(
-            store,
-            collection,
-            steps,
-            settled,
-            encoder.spec,
-            meter,
-            settings,
-            index=indexed_as(store, collection, index, late),
-            replace=replace,
-        )
+        info = publish(store, collection, steps, settled, encoder.spec, meter, settings, index=index, replace=replace)
         ledger.clear()
+    return _summary(steps, settled, time.monotonic() - began, info.generation, report)
+
+
+def _summary(steps: Steps, settled: Settled, seconds: float, generation: str, report: Path | None) -> BuildSummary:
     return BuildSummary(
         documents=settled.documents,
         passages=settled.passages,
         rejected=steps.rejected.named,
-        seconds=round(time.monotonic() - began, 3),
-        generation=info.generation,
+        seconds=round(seconds, 3),
+        generation=generation,
         reused=steps.reused,
         rejected_count=steps.rejected.count,
         near_duplicates=settled.near_duplicates,

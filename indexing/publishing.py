@@ -49,7 +49,7 @@ def check_encoder(store: CollectionStore, collection: str, encoder: Encoder, *, 
     return not replace
 
 
-def indexed_as(
+def _indexed_as(
     store: CollectionStore, collection: str, index: CollectionSettings | None, late: LateEncoder | None
 ) -> CollectionSettings | None:
     """The settings of the next generation: ``index``, by default the collection's own (None), and with ``late`` its
@@ -82,6 +82,7 @@ def publish(
     Killed before that, the same call goes on with what was written. Raises GateFailed and what
     ``write_generation`` raises; the generation before then stays.
     """
+    index = _indexed_as(store, collection, index, steps.late)
     meter.stage("indexing", settled.passages)
     return write_generation(
         store,

@@ -69,6 +69,11 @@ class Steps:
         self.reused = 0
         """Documents whose vectors were there already."""
 
+    @property
+    def late(self) -> LateEncoder | None:
+        """What passages get token vectors by, if they do."""
+        return self._maker.late
+
     def prepare(self, group: Sequence[Entry]) -> str:
         """Convert and cut one partition, unless that is done already. Returns its key."""
         key, name = self._maker.key(group), f"part-{len(self._partitions) + 1}"

@@ -19,7 +19,7 @@ from indexing.items import Item
 from indexing.ledger import Ledger
 from indexing.partitions import Entry, Maker, item_digest, partitions
 from indexing.progress import Meter, Progress
-from indexing.publishing import check_encoder, indexed_as, publish, working
+from indexing.publishing import check_encoder, publish, working
 from indexing.settings import BuildSettings
 from indexing.sources import Rejected
 from indexing.steps import Steps
@@ -73,9 +73,8 @@ def sync(
 
     Documents of other origin stay. What is known of the source lies under ``work``, changed only after the
     generation was published; a sync killed anywhere is carried out by the next one, which takes up the steps
-    that were finished. Near-duplicates stay, since the one that is kept may go later.
-
-    With ``late`` passages get token vectors for late interaction.
+    that were finished. Near-duplicates stay, since the one that is kept may go later. With ``late``
+    passages get token vectors for late interaction.
 
     Raises InvalidRequest for a source that lists nothing where it listed something before, unless ``allow_empty``;
     Conflict while a build or a sync of this collection runs, or when it was built with another encoder; Cancelled,
@@ -103,17 +102,7 @@ def sync(
         settled = steps.settle()
         if settled.documents or (gone and there):
             steps.embed(settled)
-            publish(
-                store,
-                collection,
-                steps,
-                settled,
-                encoder.spec,
-                meter,
-                settings,
-                index=indexed_as(store, collection, index, late),
-                delete=gone,
-            )
+            publish(store, collection, steps, settled, encoder.spec, meter, settings, index=index, delete=gone)
         elif not there:
             raise InvalidRequest(f"nothing to sync: {connector.name} holds nothing that can be read")
         state.apply()
