@@ -33,6 +33,7 @@ from retrieval.types import Vectors
 
 MODEL = "answerai-colbert-small-v1"
 QUERY_MARK, PASSAGE_MARK, QUERY_TOKENS, PASSAGE_TOKENS = "[unused0]", "[unused1]", 64, 512
+VOCABULARY = 30_522
 CENTROIDS, SAMPLE, ROUNDS = 2048, 80_000, 8
 BATCH, LIST, CUT, HEAT, RATE = 12, 8, 112, 0.02, 1.5e-3
 
@@ -177,6 +178,18 @@ def tables(vectors: Vectors, seed: int = 1) -> dict[int, CodecTables]:
     return {bits: CodecTables(centroids, *fitted(left, bits)) for bits in BITS}
 
 
+def importance(passages: Hidden, marks: set[int], vocabulary: int) -> NDArray[np.float32]:
+    """The root of each token's inverse document frequency (BM25's), 1 for the rarest; 0 for marks, which say nothing of
+    what is asked."""
+    count = len(passages.starts) - 1
+    within = np.zeros(vocabulary, np.int64)
+    for text in range(count):
+        within[np.unique(passages.ids[passages.starts[text] : passages.starts[text + 1]])] += 1
+    rarity = np.sqrt(np.log((count - within + 0.5) / (within + 0.5) + 1))
+    rarity[list(marks)] = 0
+    return np.asarray(rarity / rarity.max(), np.float32)
+
+
 def _nearest(vectors: Vectors, centroids: Vectors) -> NDArray[np.int64]:
     half = (centroids**2).sum(1) / 2
     blocks = [vectors[start : start + 8192] @ centroids.T - half for start in range(0, len(vectors), 8192)]
@@ -252,7 +265,9 @@ def main() -> None:
     rows = rows[~np.isin(passages.ids[rows], sorted(without))]
     vectors = unit(unit(passages.states[rows].astype(np.float32)) @ weight.T)
     path = asked.out / "late.safetensors"
-    late = LateFile(weight, tables(vectors), QUERY_MARK, PASSAGE_MARK, QUERY_TOKENS, frozenset(without))
+    marks = {tokenizer.id_of(mark) for mark in ("[CLS]", "[SEP]", QUERY_MARK)}
+    counts = importance(passages, marks, VOCABULARY)
+    late = LateFile(weight, tables(vectors), QUERY_MARK, PASSAGE_MARK, QUERY_TOKENS, frozenset(without), counts)
     write_late_file(path, late)
     card = {
         "name": MODEL,

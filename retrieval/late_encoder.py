@@ -83,14 +83,19 @@ class GraphLateEncoder:
         return self.codec.query(self.query_vectors(text))
 
     def query_vectors(self, text: str) -> Vectors:
-        """Float32 ``[tokens, d]``, unit rows, of the text's own tokens, at most the model's number.
+        """Float32 ``[tokens, d]`` of the text's own tokens, at most the model's number. A row is as long as its token
+        is important, on average 1, so that the mean of best products is a weighted mean of cosines.
 
         ColBERT fills a query up with ``[MASK]`` (Khattab and Zaharia, SIGIR 2020). That is left out: this model was
         exported without the projection that it was trained with, and under another one its masks cost more than they
         bring (see the model's card).
         """
         (ids,) = self._ids([text], self._late.query_mark, self._late.query_tokens)
-        vectors: Vectors = self._run([ids])[0]
+        weights = self._late.importance[ids]
+        if not weights.any():  # of nothing but marks
+            weights = np.ones(len(ids), np.float32)
+        kept = weights > 0
+        vectors: Vectors = self._run([ids])[0][kept] * (weights[kept] / weights[kept].mean())[:, None]
         return vectors
 
     def passage_vectors(self, texts: Sequence[str]) -> list[Vectors]:

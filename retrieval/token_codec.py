@@ -122,7 +122,8 @@ def fitted(residuals: Vectors, bits: int) -> tuple[NDArray[np.float32], NDArray[
 @dataclass(frozen=True, slots=True, eq=False)
 class LateFile:
     """What is shipped with a model of late interaction: a projection of its hidden states, float32 ``[d, hidden]``,
-    the codec's tables by bits, how queries and passages are marked, and which tokens of passages are left out."""
+    the codec's tables by bits, how queries and passages are marked, which tokens of passages are left out, and what
+    each token of the vocabulary counts for in a query, float32 ``[vocabulary]`` in 0..1."""
 
     projection: Vectors
     tables: dict[int, CodecTables]
@@ -130,6 +131,7 @@ class LateFile:
     passage_mark: str
     query_tokens: int
     without: frozenset[int]
+    importance: NDArray[np.float32]
 
     @property
     def dimension(self) -> int:
@@ -161,13 +163,14 @@ def read_late_file(path: Path) -> LateFile:
             said["passage_mark"],
             int(said["query_tokens"]),
             frozenset(tensors["without"].tolist()),
+            floats["importance"] / np.float32(255),
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelMissing(f"{path} is not a file of late interaction ({error}): pull the model again") from None
 
 
 def write_late_file(path: Path, late: LateFile) -> None:
-    """Projection in half precision, centroids in int8 with a scale each."""
+    """Projection in half precision, centroids in int8 with a scale each, importance in bytes."""
     from safetensors.numpy import save_file
 
     from retrieval._native import quantise_int8
@@ -179,6 +182,7 @@ def write_late_file(path: Path, late: LateFile) -> None:
         "centroids": codes,
         "centroid_scales": scales,
         "spread": tables.spread,
+        "importance": np.rint(late.importance * 255).astype(np.uint8),
         "without": np.array(sorted(late.without), np.int32),
         **{f"levels{bits}": each.levels for bits, each in late.tables.items()},
     }

@@ -223,12 +223,19 @@ def test_what_is_shipped_with_a_model_is_read_as_it_was_written(tmp_path: Path) 
     }
     tables[4] = CodecTables(tables[2].centroids, tables[2].spread, tables[4].levels)
     late = LateFile(
-        unit(numbers.standard_normal((8, 12), dtype=np.float32)), tables, "[Q]", "[D]", 32, frozenset({7, 9})
+        unit(numbers.standard_normal((8, 12), dtype=np.float32)),
+        tables,
+        "[Q]",
+        "[D]",
+        32,
+        frozenset({7, 9}),
+        np.array([0, 1], np.float32),
     )
     write_late_file(tmp_path / "late.safetensors", late)
     read = read_late_file(tmp_path / "late.safetensors")
     assert (read.query_mark, read.passage_mark, read.query_tokens) == ("[Q]", "[D]", 32)
     assert read.without == {7, 9}
+    assert read.importance.tolist() == [0, 1]
     assert read.projection == pytest.approx(late.projection, abs=1e-3)
     assert read.tables[2].centroids == pytest.approx(tables[2].centroids, abs=1e-2)
     assert np.array_equal(read.tables[4].levels, tables[4].levels)
