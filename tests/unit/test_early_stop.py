@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking.early_stop import LEAST_READ, expected_entrants, settled
+from ranking.early_stop import LEAST_READ, expected_gain, settled
 
 K = 10
 
@@ -45,8 +45,8 @@ def test_where_the_prior_is_good_reading_stops_early_and_loses_next_to_nothing()
     assert np.mean([gain(logits, read) for read, (_, logits) in found]) > 0.995
 
 
-def test_where_the_prior_knows_nothing_all_is_read() -> None:
-    assert np.mean([read_until_settled(*ranked(0.0, seed)) for seed in range(30)]) > 95
+def test_where_the_prior_knows_nothing_nearly_all_is_read() -> None:
+    assert np.mean([read_until_settled(*ranked(0.0, seed)) for seed in range(30)]) > 90
 
 
 def test_a_better_prior_never_costs_more_reading_on_average() -> None:
@@ -56,7 +56,7 @@ def test_a_better_prior_never_costs_more_reading_on_average() -> None:
 
 def test_a_handful_of_scores_proves_nothing() -> None:
     prior, logits = ranked(0.99, 0)
-    assert expected_entrants(logits[: LEAST_READ - 1], prior, 3) == math.inf
+    assert expected_gain(logits[: LEAST_READ - 1], prior, 3) == math.inf
     assert not settled(logits[:K], prior, K)
 
 
@@ -71,10 +71,10 @@ def test_when_all_is_read_it_is_settled() -> None:
 def test_the_scale_of_the_prior_does_not_matter(seed: int, by: float, plus: float) -> None:
     prior, logits = ranked(0.8, seed)
     moved = [by * score + plus for score in prior]
-    found, expected = expected_entrants(logits[:30], moved, K), expected_entrants(logits[:30], prior, K)
+    found, expected = expected_gain(logits[:30], moved, K), expected_gain(logits[:30], prior, K)
     assert math.isclose(found, expected, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def test_equal_priors_are_no_line() -> None:
     _, logits = ranked(0.5, 1)
-    assert 0 < expected_entrants(logits[:20], [1.0] * 100, K) < 80
+    assert 0 < expected_gain(logits[:20], [1.0] * 100, K) < 80
