@@ -22,7 +22,7 @@ from eval.runs import (
     SearchRecord,
     percentiles,
 )
-from eval.targets import STAGES, Answered, Cited, Ranking, Searched, Shown
+from eval.targets import Answered, Cited, Ranking, Searched, Shown
 
 NOISE = {"lexical": 1.4, "dense": 1.0, "fused": 0.7, "rerank": 0.4, "final": 0.4}
 """How far each stage's scores stray from the truth; less is better."""
@@ -128,12 +128,12 @@ def _set(made: Made) -> tuple[dict[str, Question], Qrels, dict[str, Shown]]:
 
 def _searched(query_id: str, qrels: Qrels, passages: Mapping[str, Shown], made: Made, draw: random.Random) -> Searched:
     rankings: dict[str, Ranking] = {}
-    for stage in STAGES:
+    for stage in NOISE:
         noise = NOISE[stage] * made.noise
         scored = {name: qrels[query_id].get(name, 0) + draw.gauss(0, noise) for name in passages}
         ordered = sorted(scored.items(), key=lambda pair: (-pair[1], pair[0]))
         rankings[stage] = tuple(ordered[:10] if stage == "rerank" else ordered[:20])
-    places = {stage: {name: (rank, score) for rank, (name, score) in enumerate(rankings[stage], 1)} for stage in STAGES}
+    places = {stage: {name: (rank, score) for rank, (name, score) in enumerate(rankings[stage], 1)} for stage in NOISE}
     shown = tuple(
         Shown(
             passages[name].passage_id,
@@ -187,7 +187,7 @@ def _write_answers(run: RunFolder, questions: Mapping[str, Question], made: Made
 def _write_scores(run: RunFolder, qrels: Qrels) -> None:
     searches, answers = list(run.searches()), list(run.answers())
     by_query: dict[str, dict[str, dict[str, float]]] = {}
-    for stage in STAGES:
+    for stage in NOISE:
         rankings = {each.query_id: each.found.rankings[stage] for each in searches if each.found}
         run.write_trec(stage, rankings)
         by_query[stage] = evaluate_by_query(qrels, {each: dict(ranked) for each, ranked in rankings.items()}, MEASURED)
