@@ -15,7 +15,7 @@ from typing import Protocol
 from eval.runs import RunFolder
 from retrieval.errors import InvalidRequest, RiddleError
 
-DECIDES_INDEX = ("models.encoder", "build.near_duplicates", "chunk.")
+DECIDES_INDEX = ("models.encoder", "build.near_duplicates", "chunk.", "build.late", "build.late_bits")
 """Settings, and sections of settings, that need an index of their own."""
 
 MOST_POINTS = 1000
