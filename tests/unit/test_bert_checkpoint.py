@@ -62,7 +62,7 @@ def pairs() -> dict[str, NDArray[np.int64]]:
 def test_our_kernel_scores_pairs_as_sentence_transformers_does(files: ModelFiles) -> None:
     native = native_graph(files)
     if native is None:
-        pytest.skip("this processor has no AVX-512 VNNI")
+        pytest.xfail("this processor has no AVX-512 VNNI")
     expected = TorchGraph(files.path, 0).run(pairs())
     found = native.run(pairs())
     assert found.shape == expected.shape == (4, 1)
