@@ -11,7 +11,7 @@ from functools import cache
 from retrieval.analysis import language_of
 from retrieval.errors import RiddleError
 from retrieval.filters import EVERYTHING, Scope
-from retrieval.fusion import rrf
+from retrieval.fusion import FusionMethod, Normalisation, fuse
 from retrieval.snapshot import Snapshot
 from retrieval.types import Candidate, Clock, Encoder, Hits, Recalled, StageScore, Vectors
 
@@ -22,10 +22,14 @@ class RecallSettings:
 
     depth: int = 100
     """Passages that each channel returns, whatever k the caller asks for."""
+    fusion: FusionMethod = "rrf"
+    """How the channels are fused: by ranks, by scores laid on one scale, or by how each one's are distributed."""
     rrf_k: int = 60
     """The constant of reciprocal rank fusion: the larger, the flatter."""
+    normalisation: Normalisation = "min-max"
+    """The scale of weighted fusion: each channel's best hit at 1, or standard deviations of its scores."""
     lexical_weight: float = 1.0
-    """What a rank in the lexical channel counts for in the fusion; 0 leaves the channel out of it."""
+    """What a hit of the lexical channel counts for in the fusion; 0 leaves the channel out of it."""
     dense_weight: float = 1.0
     """The same of the dense channel."""
 
@@ -45,7 +49,9 @@ def recall(
     *,
     scope: Scope = EVERYTHING,
     depth: int = 100,
+    fusion: FusionMethod = "rrf",
     rrf_k: int = 60,
+    normalisation: Normalisation = "min-max",
     weights: Mapping[str, float] | None = None,
     fetch: int | None = None,
     clock: Clock | None = None,
@@ -71,7 +77,7 @@ def recall(
         except RiddleError:
             degraded = ("dense",)
     with clock("fuse"):
-        fused = rrf(rankings, rrf_k, weights)
+        fused = fuse(rankings, fusion, k=rrf_k, weights=weights, normalisation=normalisation)
     with clock("fetch"):
         taken = Hits(fused.rows[:fetch], fused.scores[:fetch])
         candidates = _candidates(snapshot, rankings | {"fused": taken})

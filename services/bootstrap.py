@@ -266,6 +266,8 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         rerank_depth=settings.rank.depth,
         rrf_k=settings.recall.rrf_k,
         weights=settings.recall.weights,
+        fusion=settings.recall.fusion,
+        normalisation=settings.recall.normalisation,
     )
     upload_room = settings.jobs.max_upload_bytes + (1 << 20)  # the parts' own headers
     return GatewaySettings(

@@ -81,7 +81,7 @@ async def load_client(url: str, key: str) -> AsyncIterator[httpx.AsyncClient]:
 def _body(ask: Ask, collection: str) -> bytes:
     body: dict[str, Any] = {"query": ask.query, "collection": collection, "k": ask.k}
     if ask.rrf_k is not None:
-        body["ranking"] = {"fusion": {"k": ask.rrf_k}}
+        body["ranking"] = {"fusion": {"method": "rrf", "k": ask.rrf_k}}
     return json.dumps(body).encode()
 
 

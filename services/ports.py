@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from retrieval.changes import Outcome
 from retrieval.filters import FieldType
+from retrieval.fusion import FusionMethod, Normalisation
 from retrieval.types import Candidate, CollectionInfo, Document, Ranked, Recalled
 
 
@@ -37,7 +38,9 @@ class RecallRequest:
     facets: tuple[str, ...] = ()
     """Metadata keys whose values are to be counted among all documents that filters and rights admit."""
     depth: int = 100
+    fusion: FusionMethod = "rrf"
     rrf_k: int = 60
+    normalisation: Normalisation = "min-max"
     weights: Mapping[str, float] = field(default_factory=lambda: {"lexical": 1.0, "dense": 1.0})
     fetch: int | None = None
     """So many candidates, best first, are handed back with their passages; None for all."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from generation.events import Citation, FinalAnswer
+from retrieval.fusion import FusionMethod, Normalisation
 from retrieval.types import Candidate, StageScore
 from services.examples import ANSWER_REQUEST, FILTERS, SEARCH_REQUESTS, SEARCH_RESPONSE
 
@@ -27,8 +28,15 @@ class Wire(BaseModel):
 class Fusion(Wire):
     """How the channels' rankings are combined; what is left out follows the server's settings."""
 
-    method: Literal["rrf"] = "rrf"
-    k: Annotated[int | None, Field(ge=1, le=10_000, description="the constant of reciprocal rank fusion")] = None
+    method: Annotated[
+        FusionMethod | None,
+        Field(description="by ranks, by scores laid on one scale, or by how each channel's scores are distributed"),
+    ] = None
+    k: Annotated[int | None, Field(ge=1, le=10_000, description="the constant of `rrf`; goes with no other")] = None
+    normalisation: Annotated[
+        Normalisation | None,
+        Field(description="the scale of `weighted`: the best hit at 1, or standard deviations; goes with no other"),
+    ] = None
     weights: Annotated[
         dict[Literal["lexical", "dense"], Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]] | None,
         Field(description="weight 0 leaves a channel out; one not named keeps the server's weight"),

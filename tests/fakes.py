@@ -13,10 +13,12 @@ from generation.events import Citation, Delta, Event, FinalAnswer, Usage
 from retrieval.changes import Delete, Outcome, Upsert, outcome
 from retrieval.errors import CollectionNotFound, Conflict, DocumentNotFound, InvalidRequest, RiddleError
 from retrieval.filters import EVERYTHING, Scope, check_metadata, parse_filter
+from retrieval.fusion import fuse
 from retrieval.types import (
     Candidate,
     CollectionInfo,
     Document,
+    Hits,
     JSONScalar,
     Passage,
     Ranked,
@@ -94,14 +96,13 @@ class FakeRecall:
         wanted = set(words(request.query))
         counted = [(len(wanted & set(words(p.text))), p) for each in admitted for p in passages_of(each)]
         found = sorted(((n, p) for n, p in counted if n), key=lambda pair: -pair[0])[: request.depth]
+        hits = Hits(np.arange(len(found), dtype=np.int64), np.array([count for count, _ in found], np.float32))
+        fused = fuse({"lexical": hits}, request.fusion, k=request.rrf_k, normalisation=request.normalisation)
         candidates = tuple(
             Candidate(
-                passage,
-                1 / (request.rrf_k + rank),
-                "fused",
-                {"lexical": StageScore(rank, float(count)), "fused": StageScore(rank, 1 / (request.rrf_k + rank))},
+                passage, score, "fused", {"lexical": StageScore(rank, float(count)), "fused": StageScore(rank, score)}
             )
-            for rank, (count, passage) in enumerate(found, start=1)
+            for rank, ((count, passage), score) in enumerate(zip(found, fused.scores.tolist(), strict=True), start=1)
         )
         facets = {key: _counted(admitted, key) for key in request.facets}
         taken = candidates[: request.fetch]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from retrieval.errors import InvalidRequest
 from retrieval.filters import canonical, parse_filter
+from retrieval.fusion import FusionMethod, Normalisation
 from services.gateway.cursor import Cursor, check_question, question_digest, read_cursor
 from services.ports import RecallRequest, Rights
-from services.wire import SearchRequest
+from services.wire import Fusion, SearchRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class SearchLimits:
     rerank_depth: int
     rrf_k: int
     weights: Mapping[str, float]
+    fusion: FusionMethod = "rrf"
+    normalisation: Normalisation = "min-max"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,9 @@ class Plan:
             "filters": self.filter_key,
             "group_size": self.group_size,
             "depth": self.recall.depth,
+            "fusion": self.recall.fusion,
             "rrf_k": self.recall.rrf_k,
+            "normalisation": self.recall.normalisation,
             "weights": dict(self.recall.weights),
             "rerank_depth": self.rerank_depth,
         }
@@ -89,7 +94,9 @@ def plan_of(request: SearchRequest, rights: Rights, limits: SearchLimits) -> Pla
             filters=request.filters,
             facets=tuple(dict.fromkeys(request.facets)),
             depth=limits.recall_depth,
+            fusion=_method(fusion, limits),
             rrf_k=fusion.k or limits.rrf_k,
+            normalisation=fusion.normalisation or limits.normalisation,
             weights=weights,
         ),
         filter_key="" if request.filters is None else canonical(parse_filter(request.filters)),
@@ -103,3 +110,13 @@ def plan_of(request: SearchRequest, rights: Rights, limits: SearchLimits) -> Pla
     if plan.cursor:
         check_question(plan.cursor, question_digest(plan.question))
     return plan
+
+
+def _method(fusion: Fusion, limits: SearchLimits) -> FusionMethod:
+    """Raises InvalidRequest for what goes with another method than the request's or, without one, the server's."""
+    method = fusion.method or limits.fusion
+    for name, given, of in (("k", fusion.k, "rrf"), ("normalisation", fusion.normalisation, "weighted")):
+        if given is not None and method != of:
+            whose = "the request's" if fusion.method else "this server's"
+            raise InvalidRequest(f"ranking.fusion.{name}: it goes with the method `{of}`, and {whose} is `{method}`")
+    return method

@@ -24,8 +24,9 @@ from retrieval.errors import (
     Unauthorized,
     Unavailable,
 )
+from retrieval.fusion import FusionMethod, Normalisation, fuse
 from retrieval.store import CollectionStore
-from retrieval.types import Candidate, Document, Encoder
+from retrieval.types import Candidate, Document, Encoder, Hits
 from services.auth import token_door
 from services.clients import RankClient, RecallClient, http_client
 from services.embed.app import create_app as create_embed
@@ -73,6 +74,26 @@ async def test_recall_gives_fused_candidates_best_first_of_the_generation_descri
         assert candidate.stages["fused"].rank == rank
         assert candidate.stages["fused"].score == candidate.score
     assert {"lexical", "fuse"} <= set(recalled.timings_ms)
+
+
+@pytest.mark.parametrize(
+    ("method", "normalisation"), [("rrf", "min-max"), ("weighted", "min-max"), ("weighted", "z"), ("dbsf", "min-max")]
+)
+async def test_channels_are_fused_as_it_was_asked_and_no_hit_of_any_is_lost(
+    ports: Ports, method: FusionMethod, normalisation: Normalisation
+) -> None:
+    request = RecallRequest("docs", "a query is words", fusion=method, rrf_k=7, normalisation=normalisation)
+    found = (await ports.recall.recall(request)).candidates
+    channels: dict[str, Hits] = {}
+    for channel in ("lexical", "dense"):
+        seen = sorted((each.stages[channel].rank, at) for at, each in enumerate(found) if channel in each.stages)
+        assert [rank for rank, _ in seen] == list(range(1, len(seen) + 1))
+        scores = [found[at].stages[channel].score for _, at in seen]
+        channels[channel] = Hits(np.array([at for _, at in seen], np.int64), np.array(scores, np.float32))
+    fused = fuse(channels, method, k=7, normalisation=normalisation)
+    expected = dict(zip(fused.rows.tolist(), fused.scores.tolist(), strict=True))
+    assert [each.score for each in found] == pytest.approx([expected[at] for at in range(len(found))])
+    assert all(each.score > 0 for each in found)
 
 
 async def test_a_passage_is_the_stretch_of_its_document_that_its_offsets_name(ports: Ports) -> None:

@@ -96,6 +96,21 @@ def test_only_top_hits_and_rows_of_several_channels_stand_before_a_top_hit(
             assert all(row in tops or counts[row] > 1 for row in ahead)
 
 
+@given(_RANKINGS)
+def test_by_distribution_nothing_that_one_channel_found_below_its_mean_stands_before_a_top_hit(
+    rankings: dict[str, Hits],
+) -> None:
+    fused = dbsf(rankings)
+    scores = dict(zip(fused.rows.tolist(), fused.scores.tolist(), strict=True))
+    kept = [hits for hits in rankings.values() if len(hits)]
+    for hits in kept:
+        assert scores[int(hits.rows[0])] >= 0.5 - 1e-6
+    found = [row for hits in kept for row in hits.rows.tolist()]
+    for hits in kept:
+        below = hits.rows[hits.scores < hits.scores.mean(dtype=np.float64)].tolist()
+        assert all(scores[row] <= 0.5 + 1e-6 for row in below if found.count(row) == 1)
+
+
 def _like_the_best(hits: Hits) -> list[int]:
     """Rows that float32 cannot tell from the best once they are on one scale."""
     near = hits.scores[0] - hits.scores <= np.float32(1e-6) * np.ptp(hits.scores)

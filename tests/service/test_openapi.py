@@ -62,7 +62,8 @@ def test_these_are_all_the_operations(operations: dict[str, Any]) -> None:
 
 
 def beyond_the_schema(case: Any) -> bool:
-    """What no schema can say: a cursor must be one that was given out, one channel count, a size go with groups.
+    """What no schema can say: a cursor must be one that was given out, one channel count, a size go with groups,
+    a constant or a scale with its method of fusion.
 
     Nor to which lengths a model's vectors can be cut, and which values an operator of Dify's compares.
     """
@@ -71,9 +72,13 @@ def beyond_the_schema(case: Any) -> bool:
     fusion = ranking.get("fusion") if isinstance(ranking, dict) else None
     weights = fusion.get("weights") if isinstance(fusion, dict) else None
     silent = isinstance(weights, dict) and len(weights) == 2 and not any(weights.values())
+    fusion = fusion if isinstance(fusion, dict) else {}
+    method = fusion.get("method") or "rrf"
+    belongs = {"k": "rrf", "normalisation": "weighted"}
+    stray = any(fusion.get(name) is not None and method != of for name, of in belongs.items())
     sized = body.get("group_size") is not None and body.get("group_by") is None
     depends = any(body.get(name) is not None for name in ("cursor", "dimensions", "metadata_condition"))
-    return depends or silent or sized
+    return depends or silent or sized or stray
 
 
 DRAWN = [label for label in OPERATIONS if "_bulk" not in label]

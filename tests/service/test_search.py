@@ -96,6 +96,60 @@ def test_weights_and_the_constant_of_fusion_reach_recall(live: Live) -> None:
     assert dict(asked.weights) == {"lexical": 1.0, "dense": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("fusion", "method", "normalisation"),
+    [
+        ({"method": "dbsf", "weights": {"dense": 2}}, "dbsf", "min-max"),
+        ({"method": "weighted"}, "weighted", "min-max"),
+        ({"method": "weighted", "normalisation": "z"}, "weighted", "z"),
+        ({}, "rrf", "min-max"),
+    ],
+)
+def test_the_method_of_fusion_reaches_recall(live: Live, fusion: object, method: str, normalisation: str) -> None:
+    reply = live.search("start the server", ranking={"fusion": fusion, "rerank": {"depth": 0}})
+    assert reply.status_code == 200
+    asked = live.gateway.recall.asked[0]
+    assert (asked.fusion, asked.normalisation) == (method, normalisation)
+
+
+def test_each_way_to_fuse_is_a_search_of_its_own(live: Live) -> None:
+    ways: list[dict[str, Any]] = [
+        {"method": "rrf"},
+        {"method": "dbsf"},
+        {"method": "weighted"},
+        {"method": "weighted", "normalisation": "z"},
+    ]
+    query = "the package server query words passages results ranked answer"
+    cursors = []
+    for way in ways:
+        first = live.search(query, k=1, ranking={"fusion": way}).json()
+        assert first["cache"] == "miss"
+        cursors.append(first["next_cursor"])
+    assert live.search(query, k=1, ranking={"fusion": ways[0]}).json()["cache"] == "hit"
+    for way, cursor in zip(ways, cursors, strict=True):
+        for other in ways:
+            reply = live.search(query, k=1, cursor=cursor, ranking={"fusion": other})
+            assert reply.status_code == (200 if other == way else 422)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "said"),
+    [
+        ({"method": "dbsf", "k": 60}, "ranking.fusion.k: it goes with the method `rrf`"),
+        ({"method": "weighted", "k": 60}, "ranking.fusion.k: it goes with the method `rrf`"),
+        ({"normalisation": "z"}, "and this server's is `rrf`"),
+        ({"method": "dbsf", "normalisation": "min-max"}, "ranking.fusion.normalisation: it goes with the method"),
+        ({"method": "mean"}, "ranking.fusion.method"),
+        ({"method": "weighted", "normalisation": "l2"}, "ranking.fusion.normalisation"),
+    ],
+)
+def test_what_goes_with_another_method_of_fusion_is_refused_by_name(live: Live, fusion: object, said: str) -> None:
+    for path in ("/v1/search", "/v1/answer"):
+        reply = live.http.post(path, json={"query": "server", "ranking": {"fusion": fusion}})
+        assert reply.status_code == 422
+        assert said in reply.json()["detail"]
+
+
 def test_filters_reach_recall_as_they_were_written_and_hold(live: Live) -> None:
     tree = {"type": "eq", "key": "year", "value": 2024}
     found = live.search("the answer words package", k=20, filters=tree).json()

@@ -52,7 +52,7 @@ export default {
   stages: {
     lexical: ["Words", "the query's words, by BM25"],
     dense: ["Meaning", "nearness of vectors"],
-    fused: ["Combined", "both rankings, by reciprocal rank"],
+    fused: ["Combined", "both rankings taken together"],
     rerank: ["Read closely", "query and passage read together by the cross-encoder"],
   },
   scored_by: { rerank: "read closely", fused: "combined", lexical: "words", dense: "meaning" },

@@ -52,7 +52,7 @@ export default {
   stages: {
     lexical: ["词语", "按 BM25 匹配查询词"],
     dense: ["语义", "向量的远近"],
-    fused: ["融合", "两路名次的倒数之和"],
+    fused: ["融合", "两路排名合而为一"],
     rerank: ["精读", "交叉编码器同读问题与段落"],
   },
   scored_by: { rerank: "精读", fused: "融合", lexical: "词语", dense: "语义" },
