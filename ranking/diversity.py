@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.analysis import analyse
+from retrieval.types import Candidate, StageScore
 
 Floats = NDArray[np.float32]
+
+STAGE = "diversity"
+"""The stage under which candidates carry how new they are."""
+
+WINDOW = 100
+"""Places that diversity may rearrange, whatever k is, so that pages fit together."""
 
 Likeness = Callable[[int], Floats]
 """How alike one candidate is to each of all, about 0 to 1: ``[n]``. Only rows of chosen ones are asked for."""
@@ -24,6 +32,37 @@ def mmr(relevance: Sequence[float], likeness: Likeness, balance: float, k: int |
     Only the first ``k`` places are chosen; the others follow by relevance. Raises ValueError for a
     ``balance`` outside 0 to 1 or sizes that differ.
     """
+    chosen, _ = _chosen(relevance, likeness, balance, k)
+    taken = set(chosen)
+    rest = [place for place in range(len(relevance)) if place not in taken]
+    return chosen + sorted(rest, key=lambda place: -relevance[place])
+
+
+def diversified(candidates: Sequence[Candidate], diversity: float, window: int = WINDOW) -> tuple[Candidate, ...]:
+    """Candidates, best first, so rearranged that those among the first ``window`` which say the same make room.
+
+    Maximal marginal relevance with a balance of 1 - ``diversity``. Relevance is the place, falling evenly: it means
+    the same on every rung, where scores of one list can be on two scales. So a passage that is a copy of one
+    above moves back by up to diversity / (1 - diversity) * ``window`` places, and one that is like nothing by none.
+    Likeness is that of terms, titles and headings among them. Scores stay; those in the window get the stage
+    ``diversity``: the place, and 1 less the likeness to the most alike above.
+    """
+    head = candidates[:window]
+    if not 0 < diversity <= 1 or len(head) < 2:
+        return tuple(candidates)
+    likeness = by_terms([each.passage.full_text for each in head])
+    chosen, alike = _chosen(range(len(head), 0, -1), likeness, 1 - diversity, None)
+    placed = tuple(
+        replace(head[at], stages={**head[at].stages, STAGE: StageScore(rank, 1 - near)})
+        for rank, (at, near) in enumerate(zip(chosen, alike, strict=True), start=1)
+    )
+    return (*placed, *candidates[window:])
+
+
+def _chosen(
+    relevance: Sequence[float], likeness: Likeness, balance: float, k: int | None
+) -> tuple[list[int], list[float]]:
+    """The first ``k`` places by ``mmr``, and how alike each is to the most alike of those before it."""
     count = len(relevance)
     if not 0 <= balance <= 1:
         raise ValueError(f"the balance of relevance and diversity is from 0 to 1, not {balance}")
@@ -31,17 +70,18 @@ def mmr(relevance: Sequence[float], likeness: Likeness, balance: float, k: int |
     nearest = np.zeros(count)
     left = np.ones(count, bool)
     chosen: list[int] = []
+    alikes: list[float] = []
     for _ in range(count if k is None else min(k, count)):
         gain = np.where(left, worth - (1 - balance) * nearest, -np.inf)
         at = int(np.argmax(gain))
         chosen.append(at)
+        alikes.append(min(1.0, float(nearest[at])))
         left[at] = False
         alike = likeness(at)
         if alike.shape != (count,):
             raise ValueError(f"likeness {alike.shape} is not of one candidate to {count}")
         np.maximum(nearest, alike, out=nearest)
-    rest = sorted(np.flatnonzero(left).tolist(), key=lambda place: -relevance[place])
-    return chosen + rest
+    return chosen, alikes
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:

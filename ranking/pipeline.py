@@ -31,8 +31,12 @@ class RankSettings:
     """Of each the cross-encoder reads the stretch of about so many tokens that fits the query best; 0 for all."""
     order: Literal["reranker", "blend"] = "reranker"
     """What decides: the reranker alone, or all stages, trusted as `riddle tune` learned of the collection."""
+    diversity: float = 0.0
+    """How much variety counts beside relevance in the first 100 places, 0 to 1, when a request does not say."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.diversity <= 1:
+            raise ValueError(f"diversity must be from 0 to 1, not {self.diversity}")
         if self.depth < 0 or self.window_tokens < 0:
             raise ValueError(f"depth {self.depth} and window_tokens {self.window_tokens} must not be negative")
 

@@ -268,6 +268,8 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         weights=settings.recall.weights,
         fusion=settings.recall.fusion,
         normalisation=settings.recall.normalisation,
+        diversity=settings.rank.diversity,
+        calibrated=settings.rank.order == "blend",
     )
     upload_room = settings.jobs.max_upload_bytes + (1 << 20)  # the parts' own headers
     return GatewaySettings(

@@ -25,7 +25,8 @@ from services.evaluation import commit_of
 from services.local import local_asker
 from services.settings import Settings
 from services.targets.riddle import Loop
-from services.wire import RankingOptions, Rerank, Result, SearchRequest
+from services.wire import Result, SearchRequest
+from services.wire_ranking import RankingOptions, Rerank
 
 SHOWN = 200
 """Passages that are asked for: all that two channels of depth 100 can bring."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ranking.stage_table import StageTable, stage_table
 from services.asking import Asker
 from services.targets.riddle import Loop
-from services.wire import RankingOptions, Rerank, SearchRequest, SearchResponse
+from services.wire import SearchRequest, SearchResponse
+from services.wire_ranking import RankingOptions, Rerank
 
 SHOWN = 200
 """Passages that are asked for: all that two channels of depth 100 can bring."""

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from generation.events import Citation, FinalAnswer
-from retrieval.fusion import FusionMethod, Normalisation
 from retrieval.types import Candidate, StageScore
 from services.examples import ANSWER_REQUEST, FILTERS, SEARCH_REQUESTS, SEARCH_RESPONSE
+from services.wire_ranking import RankingOptions
 
 Scalar = str | int | float | bool | None
 WireMetadata: TypeAlias = dict[str, Scalar | list[Scalar]]
@@ -23,35 +23,6 @@ class Wire(BaseModel):
     """An unknown field is an error, so that a typo never passes for a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Fusion(Wire):
-    """How the channels' rankings are combined; what is left out follows the server's settings."""
-
-    method: Annotated[
-        FusionMethod | None,
-        Field(description="by ranks, by scores laid on one scale, or by how each channel's scores are distributed"),
-    ] = None
-    k: Annotated[int | None, Field(ge=1, le=10_000, description="the constant of `rrf`; goes with no other")] = None
-    normalisation: Annotated[
-        Normalisation | None,
-        Field(description="the scale of `weighted`: the best hit at 1, or standard deviations; goes with no other"),
-    ] = None
-    weights: Annotated[
-        dict[Literal["lexical", "dense"], Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]] | None,
-        Field(description="weight 0 leaves a channel out; one not named keeps the server's weight"),
-    ] = None
-
-
-class Rerank(Wire):
-    """How many passages the cross-encoder reads; 0 for none, ``auto`` for the server's choice."""
-
-    depth: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
-
-
-class RankingOptions(Wire):
-    fusion: Fusion = Fusion()
-    rerank: Rerank = Rerank()
 
 
 Query = Annotated[str, Field(min_length=1, pattern=r"\S", description="what to look for, in the user's own words")]

@@ -23,13 +23,12 @@ from services.settings import Settings
 from services.wire import (
     AnswerRequest,
     FinalAnswerEvent,
-    RankingOptions,
-    Rerank,
     Result,
     SearchRequest,
     SearchResultsEvent,
     WireCitation,
 )
+from services.wire_ranking import RankingOptions, Rerank
 
 T = TypeVar("T")
 

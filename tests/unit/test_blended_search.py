@@ -16,7 +16,8 @@ from services.gateway.ordering import Ordering
 from services.gateway.search import Found, Search
 from services.ports import Rights
 from services.telemetry import Telemetry
-from services.wire import RankingOptions, Rerank, SearchRequest
+from services.wire import SearchRequest
+from services.wire_ranking import RankingOptions, Rerank
 from tests.fakes import FakeRank, FakeRecall
 from tests.service.conftest import LIMITS
 
