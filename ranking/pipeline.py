@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.fields import numeric_fields
 from ranking.stage_table import stage_table
 from ranking.tuned import Tuned
 from ranking.windows import Windows
 from retrieval.analysis import language_of
-from retrieval.errors import RiddleError
+from retrieval.errors import InvalidRequest, RiddleError
 from retrieval.types import Candidate, Clock, Ranked, Reranker, StageScore
 
 _VERSION = "2"
@@ -33,12 +34,23 @@ class RankSettings:
     """What decides: the reranker alone, or all stages, trusted as `riddle tune` learned of the collection."""
     diversity: float = 0.0
     """How much variety counts beside relevance in the first 100 places, 0 to 1, when a request does not say."""
+    fields: tuple[str, ...] = ()
+    """Metadata that learned trees see as numbers, as KEY:KIND; kinds are number, log (for counts) and age (in days)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.diversity <= 1:
             raise ValueError(f"diversity must be from 0 to 1, not {self.diversity}")
+        try:
+            numeric_fields(self.fields_text)
+        except InvalidRequest as error:
+            raise ValueError(f"fields: {error.detail}") from error
         if self.depth < 0 or self.window_tokens < 0:
             raise ValueError(f"depth {self.depth} and window_tokens {self.window_tokens} must not be negative")
+
+    @property
+    def fields_text(self) -> str:
+        """``fields`` as ``ranking.fields.numeric_fields`` reads them."""
+        return ", ".join(self.fields)
 
 
 class RankPipeline:

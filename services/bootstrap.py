@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 
 from indexing.build import BuildSummary, Progress, build
 from ranking.cross_encoder import open_reranker
+from ranking.fields import numeric_fields
 from ranking.pipeline import RankPipeline
 from retrieval.errors import CollectionNotFound, SettingsError
 from retrieval.models import find_model
@@ -196,7 +197,9 @@ def _embedded_rank(settings: Settings, life: Life) -> EmbeddedRank:
 
 def ordering_of(settings: Settings) -> Ordering | None:
     """What the home folder says of how its collections are ranked; None where the reranker alone decides."""
-    return Ordering(settings.home, reranker=settings.models.reranker) if settings.rank.order == "blend" else None
+    if settings.rank.order != "blend":
+        return None
+    return Ordering(settings.home, numeric_fields(settings.rank.fields_text), settings.models.reranker)
 
 
 def rank_pipeline(settings: Settings) -> RankPipeline:

@@ -29,7 +29,10 @@ Split = Annotated[str | None, typer.Option(help="Which judgements of the set.", 
 Limit = Annotated[int | None, typer.Option(min=1, help="So many questions only.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, help="Draws the questions of --limit; 0 takes the first.")]
 Fields = Annotated[
-    str, typer.Option(help="Metadata that counts, such as 'stars:log, updated:age'.", show_default=False)
+    str,
+    typer.Option(
+        help="Metadata that counts, such as 'stars:log, updated:age'; rank.fields unless named.", show_default=False
+    ),
 ]
 Without = Annotated[
     list[str] | None,
@@ -102,7 +105,7 @@ def train(
     from services.learning import Wanted, gathered, origin
 
     settings = load_settings(home, config)
-    wanted = Wanted(collection, dataset, run, clicks, split, limit, seed, fields)
+    wanted = Wanted(collection, dataset, run, clicks, split, limit, seed, fields or settings.rank.fields_text)
     with Counted(quiet=json) as counted:
         material = gathered(settings, wanted, lambda done, total: counted("search", done, total, 0))
     for line in material.notes:

@@ -14,8 +14,14 @@ from eval.runs import RunFolder
 from eval.usage_rows import FEEDBACK_ROW, QUERY_ROW, FeedbackRow, QueryRow, ServedPassage
 from ranking.features import FeatureSet, packed
 from ranking.ltr import LtrModel, LtrShelf
+from retrieval.batch import write_generation
+from retrieval.store import CollectionStore
+from retrieval.types import Document
+from services.bootstrap import collections_folder
 from services.cli import run as riddle_run
+from tests.fake_models import FakeEncoder
 from tests.learned import random_vectors, small_model
+from tests.parts import part
 from tests.requires import need
 from tests.runs import Made, write_run
 
@@ -63,6 +69,41 @@ def test_a_run_folder_trains_a_model_that_is_adopted_shown_and_dropped(
     code, out, err = riddle("drop", "docs")
     assert (code, "no learned ranker" in err) == (1, True)
     assert "1 older ones are kept" in riddle("show")[1]
+
+
+def test_a_field_that_the_settings_name_is_learned_from_and_ranks_the_next_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of copies of one text the one with the most stars is right: nothing else tells them apart."""
+    home, draw = tmp_path / "home", np.random.default_rng(3)
+    documents, judged = [], []
+    for number in range(80):
+        stars = draw.choice(100_000, 5, replace=False)
+        documents += [
+            Document(f"t{number}-{at}", f"What is known of topic{number}.", metadata={"stars": int(held)})
+            for at, held in enumerate(stars)
+        ]
+        best = f"t{number}-{int(stars.argmax())}"
+        judged.append({"id": f"q{number}", "question": f"topic{number}", "relevant": [best]})
+    write_generation(CollectionStore(collections_folder(home)), "topics", [part(documents)], encoder=FakeEncoder().spec)
+    (home / "riddle.toml").write_text(
+        '[models]\nreranker = ""\n[rank]\norder = "blend"\nfields = ["stars:log"]\n', encoding="utf-8"
+    )
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in judged), encoding="utf-8")
+
+    code = riddle_run(["ltr", "train", "topics", "--dataset", str(questions), "--home", str(home), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (code, told["adopted"]) == (0, True), told
+    model = LtrShelf(home).of("topics")
+    assert model is not None
+    assert model.file.fields == "stars:log"
+    assert next(iter(model.file.card["importance"])) == "field.stars.log"
+
+    assert riddle_run(["search", "topic7", "-c", "topics", "-k", "5", "--home", str(home), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    best = next(each for each in results if each["document_id"] == judged[7]["relevant"][0])
+    assert best["explain"]["ltr"]["rank"] == 1
 
 
 def test_what_brings_no_gain_is_not_adopted_and_the_reader_learns_why(

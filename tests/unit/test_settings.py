@@ -99,12 +99,22 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_one(
         ("server = 3\n", r"server in .* is a section"),
         ("[server]\nport = 99999\n", r"server\.port must be from 0 to 65535, not 99999 \(server\.port from .*:2\)"),
         ("[generation]\nurl = 'localhost:8000'\n", r"generation\.url must be an address that starts with http"),
+        ("[recall]\nfusion = 'mean'\n", r"recall\.fusion .* must be one of rrf, weighted, dbsf, not 'mean'"),
+        ("[rank]\ndiversity = 1.5\n", r"diversity must be from 0 to 1, not 1\.5 \(rank\.diversity from .*:2\)"),
+        ("[rank]\nfields = 'stars:log'\n", r"rank\.fields .* must be a list of text, not 'stars:log'"),
+        ("[rank]\nfields = ['stars:root']\n", r"'stars:root': wants FIELD:KIND.*\(rank\.fields from .*:2\)"),
         ("[server\n", r"riddle\.toml is not valid TOML"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         load_text(tmp_path, text)
+
+
+def test_a_list_is_written_with_commas_in_a_variable() -> None:
+    found = load(None, HOME | {"RIDDLE_RANK_FIELDS": "stars:log, updated:age"}).settings.rank
+    assert found.fields == ("stars:log", "updated:age")
+    assert found.fields_text == "stars:log, updated:age"
 
 
 def test_an_integer_will_do_for_a_number(tmp_path: Path) -> None:
