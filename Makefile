@@ -78,8 +78,11 @@ system: $(VENV)/.dev
 vllm-install:
 	@bash services/deploy/vllm.sh install || echo "make: vLLM cannot be had here; the tests that need it are skipped by name"
 
+# Rerankers of our own are those whose adapters are in the clone.
+RERANKERS = $(notdir $(patsubst %/adapter.safetensors,%,$(wildcard services/adapters/riddle-reranker-*/adapter.safetensors)))
+
 models: $(VENV)/.installed
-	@$(BIN)/riddle models pull bge-small-en-v1.5 ms-marco-minilm-l12-v2 smollm2-135m-instruct all-minilm-l6-v2 multilingual-e5-small || \
+	@$(BIN)/riddle models pull bge-small-en-v1.5 ms-marco-minilm-l12-v2 smollm2-135m-instruct all-minilm-l6-v2 multilingual-e5-small $(RERANKERS) || \
 		echo "make: not every model could be had; the tests that need one are skipped by name"
 
 test: COVERAGE := --cov --cov-report=

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +33,16 @@ class PairHead:
     outer: Floats
     outer_bias: Floats
 
+    @property
+    def named(self) -> Mapping[str, Floats]:
+        """As ``retrieval.bert_graph.pair_graph`` wants it."""
+        return {
+            "dense.weight": self.inner,
+            "dense.bias": self.inner_bias,
+            "out.weight": self.outer,
+            "out.bias": self.outer_bias,
+        }
+
     def logits(self, firsts: Floats) -> Floats:
         """Vectors of first tokens ``[texts, hidden]`` to ``[texts, labels]``."""
         # Row by row: BLAS picks its kernel, and so its rounding, by the number of rows.
@@ -45,7 +55,8 @@ class BertCrossEncoder:
     """All weights of a BertForSequenceClassification, as float32."""
 
     tensors: Mapping[str, Floats]
-    """By name, those of the encoder with ``bert.`` before them; matrices ``[outputs, inputs]``."""
+    """By name, those of the encoder with ``bert.`` before them; matrices ``[outputs, inputs]``. Those of a safetensors
+    file are read when they are asked for."""
     shape: BertShape
 
     def tensor(self, name: str) -> Floats:
@@ -66,30 +77,13 @@ def read_cross_encoder(files: ModelFiles) -> BertCrossEncoder | None:
     Reads ``model.safetensors`` beside a ``config.json``, else an ONNX file that onnxruntime's dynamic
     quantisation made.
     """
-    plain = files.path / "model.safetensors"
-    if plain.is_file() and (files.path / "config.json").is_file():
-        return _plain(plain, files.path / "config.json")
-    return None if files.onnx is None else _quantised(files.onnx)
+    if (files.path / "model.safetensors").is_file() and (files.path / "config.json").is_file():
+        return stored_cross_encoder(files.path)
+    return None if files.onnx is None else quantised_cross_encoder(files.onnx)
 
 
-def _plain(path: Path, config: Path) -> BertCrossEncoder | None:
-    from safetensors import SafetensorError, safe_open
-
-    said: Mapping[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    if said.get("architectures") != ["BertForSequenceClassification"] or said.get("hidden_act", "gelu") != "gelu":
-        return None
-    try:
-        with safe_open(path, "numpy") as file:
-            tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ModelMissing(f"{path} is not a file of weights: {error}: pull the model again") from None
-    shape = BertShape(
-        int(said["num_hidden_layers"]), int(said["num_attention_heads"]), float(said.get("layer_norm_eps", _EPSILON))
-    )
-    return _whole(tensors, shape)
-
-
-def _quantised(path: Path) -> BertCrossEncoder | None:
+def quantised_cross_encoder(path: Path) -> BertCrossEncoder | None:
+    """The one in an ONNX file that onnxruntime's dynamic quantisation made, or None when it is of another form."""
     from google.protobuf.message import DecodeError
 
     try:
@@ -100,6 +94,46 @@ def _quantised(path: Path) -> BertCrossEncoder | None:
     layers = sum(name.endswith("intermediate.dense.bias") for name in tensors)
     heads = _heads(path, hidden)
     return None if heads is None else _whole(tensors, BertShape(layers, heads, _EPSILON))
+
+
+class _Stored(Mapping[str, Floats]):
+    """The tensors of an open safetensors file: a table of 250,000 words is not held twice."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._names = set(file.keys())
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in self._names:
+            raise KeyError(name)
+        return np.asarray(self._file.get_tensor(name), np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._names))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def stored_cross_encoder(folder: Path) -> BertCrossEncoder | None:
+    """The one in ``model.safetensors`` and ``config.json``, or None when it is of another architecture.
+
+    Raises ModelMissing when the weights cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "model.safetensors"
+    said: Mapping[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if said.get("architectures") != ["BertForSequenceClassification"] or said.get("hidden_act", "gelu") != "gelu":
+        return None
+    try:
+        tensors = _Stored(safe_open(path, "numpy"))
+    except (OSError, SafetensorError) as error:
+        raise ModelMissing(f"{path} is not a file of weights: {error}: pull the model again") from None
+    shape = BertShape(
+        int(said["num_hidden_layers"]), int(said["num_attention_heads"]), float(said.get("layer_norm_eps", _EPSILON))
+    )
+    return _whole(tensors, shape)
 
 
 def _whole(tensors: Mapping[str, Floats], shape: BertShape) -> BertCrossEncoder | None:

@@ -14,6 +14,8 @@ Floats = NDArray[np.float32]
 _OPSET, _IR = 20, 10
 _MASKED = -10000.0
 """Added to the attention logits of padding; exp of it is 0, and half precision holds it."""
+_ROWS = 8192
+"""That are quantised at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,8 @@ def bert_graph(
     hidden = _embeddings(graph, tensor, shape, None if head is None else head["mark"])
     bias = _attention_bias(graph)
     for layer in range(shape.layers):
-        prefix = f"encoder.layer.{layer}."
-        part = lambda name, prefix=prefix: tensor(prefix + name)  # noqa: E731 -- tensor, below one layer
-        attended = _attention(graph, part, hidden, bias, shape)
-        hidden = _residual(graph, part, "attention.output", attended, hidden, shape)
-        inner = graph.node("Gelu", [graph.linear(hidden, *_weights(part, "intermediate.dense"))])
-        hidden = _residual(graph, part, "output", inner, hidden, shape)
+        part = _below(tensor, layer)
+        hidden = _fed(graph, part, _attention(graph, part, hidden, bias, shape), hidden, shape)
     if head is None:
         graph.node("Identity", [hidden], output="last_hidden_state")
         shaped: list[str | int] = ["batch", "length", len(tensor("embeddings.LayerNorm.bias"))]
@@ -64,25 +62,83 @@ def bert_graph(
     return data
 
 
+def pair_graph(
+    tensor: Callable[[str], Floats], shape: BertShape, head: Mapping[str, Floats], *, integers: bool
+) -> bytes:
+    """The same of a cross-encoder: ``token_type_ids`` are segments, and it gives ``logits`` ``[batch, labels]``.
+
+    They come of the first token's vector by the ``head``: ``dense`` and tanh, then ``out``. Of the last layer nothing
+    is computed for the other tokens but their keys and values.
+    """
+    import onnx
+
+    graph = _Graph(integers)
+    hidden = _segmented(graph, tensor, shape)
+    bias = _attention_bias(graph)
+    for layer in range(shape.layers):
+        part = _below(tensor, layer)
+        if layer + 1 < shape.layers:
+            hidden = _fed(graph, part, _attention(graph, part, hidden, bias, shape), hidden, shape)
+        else:
+            first = graph.node("Slice", [hidden, graph.numbers(0), graph.numbers(1), graph.numbers(1)])
+            hidden = _fed(graph, part, _attention(graph, part, hidden, bias, shape, first), first, shape)
+    pooled = graph.node("Squeeze", [hidden, graph.numbers(1)])
+    inner = graph.node("Tanh", [graph.plain(pooled, head["dense.weight"], head["dense.bias"])])
+    logits = graph.plain(inner, head["out.weight"], head["out.bias"])
+    graph.node("Identity", [logits], output="logits")
+    taken = ("input_ids", "attention_mask", "token_type_ids")
+    model = graph.model(taken, "logits", ["batch", len(head["out.bias"])])
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
 def quantised_rows(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
     """Each row as int8 in [-127, 127] and its scale, the largest magnitude of the row over 127."""
-    scales = np.maximum(np.abs(matrix).max(axis=1), np.float32(1e-12)).astype(np.float32) / np.float32(127)
-    return np.rint(matrix / scales[:, None]).astype(np.int8), scales
+    numbers, scales = np.empty(matrix.shape, np.int8), np.empty(len(matrix), np.float32)
+    # In blocks: a table of 250,000 words would take three times its size beside it otherwise.
+    for at in range(0, len(matrix), _ROWS):
+        rows = matrix[at : at + _ROWS]
+        most = np.maximum(np.abs(rows).max(axis=1), np.float32(1e-12))
+        scales[at : at + _ROWS] = most.astype(np.float32) / np.float32(127)
+        numbers[at : at + _ROWS] = np.rint(rows / scales[at : at + _ROWS, None])
+    return numbers, scales
+
+
+def _below(tensor: Callable[[str], Floats], layer: int) -> Callable[[str], Floats]:
+    """``tensor`` by its name within one layer."""
+    return lambda name: tensor(f"encoder.layer.{layer}.{name}")
 
 
 def _embeddings(graph: _Graph, tensor: Callable[[str], Floats], shape: BertShape, mark: Floats | None) -> str:
-    words, scales = quantised_rows(tensor("embeddings.word_embeddings.weight"))
-    table, steps = graph.constant(words), graph.constant(scales[:, None])
-    rows = graph.node("Cast", [graph.node("Gather", [table, "input_ids"])], to=1)
-    word = graph.node("Mul", [rows, graph.node("Gather", [steps, "input_ids"])])
+    word = _words(graph, tensor)
     if mark is not None:
         marked = graph.node("Unsqueeze", [graph.node("Cast", ["token_type_ids"], to=1), graph.numbers(2)])
         word = graph.node("Add", [word, graph.node("Mul", [marked, graph.constant(mark)])])
     # Every token is of the first segment, whose vector goes into the positions'.
     places = tensor("embeddings.position_embeddings.weight") + tensor("embeddings.token_type_embeddings.weight")[0]
+    return _normalised(graph, graph.node("Add", [word, _places(graph, places)]), tensor, "embeddings", shape)
+
+
+def _segmented(graph: _Graph, tensor: Callable[[str], Floats], shape: BertShape) -> str:
+    """The embeddings of a pair, whose tokens are of the first or of the second segment."""
+    segments = graph.constant(tensor("embeddings.token_type_embeddings.weight"))
+    placed = graph.node("Add", [_words(graph, tensor), _places(graph, tensor("embeddings.position_embeddings.weight"))])
+    whole = graph.node("Add", [placed, graph.node("Gather", [segments, "token_type_ids"])])
+    return _normalised(graph, whole, tensor, "embeddings", shape)
+
+
+def _words(graph: _Graph, tensor: Callable[[str], Floats]) -> str:
+    words, scales = quantised_rows(tensor("embeddings.word_embeddings.weight"))
+    table, steps = graph.constant(words), graph.constant(scales[:, None])
+    rows = graph.node("Cast", [graph.node("Gather", [table, "input_ids"])], to=1)
+    return graph.node("Mul", [rows, graph.node("Gather", [steps, "input_ids"])])
+
+
+def _places(graph: _Graph, places: Floats) -> str:
+    """The vectors of positions from 0 to the batch's length."""
     length = graph.node("Shape", ["input_ids"], start=1, end=2)
-    position = graph.node("Slice", [graph.constant(places), graph.numbers(0), length, graph.numbers(0)])
-    return _normalised(graph, graph.node("Add", [word, position]), tensor, "embeddings", shape)
+    return graph.node("Slice", [graph.constant(places), graph.numbers(0), length, graph.numbers(0)])
 
 
 def _attention_bias(graph: _Graph) -> str:
@@ -93,22 +149,39 @@ def _attention_bias(graph: _Graph) -> str:
     return graph.node("Mul", [missing, graph.scalar(_MASKED)])
 
 
-def _attention(graph: _Graph, part: Callable[[str], Floats], hidden: str, bias: str, shape: BertShape) -> str:
-    """Attention over all heads; query, key and value come of one multiplication."""
-    pairs = [_weights(part, f"attention.self.{name}") for name in ("query", "key", "value")]
-    weight = np.concatenate([each[0] for each in pairs])
-    width = weight.shape[1] // shape.heads
-    # The logits' 1 / sqrt(width) goes into the queries.
-    weight[: weight.shape[1]] *= np.float32(width**-0.5)
-    offset = np.concatenate([pairs[0][1] * np.float32(width**-0.5), pairs[1][1], pairs[2][1]])
-    together = graph.linear(hidden, weight, offset)
-    heads = graph.node("Reshape", [together, graph.numbers(0, 0, 3 * shape.heads, width)])
-    turned = graph.node("Transpose", [heads], perm=[0, 2, 1, 3])
-    query, key, value = graph.nodes("Split", [turned], 3, axis=1, num_outputs=3)
+def _attention(
+    graph: _Graph, part: Callable[[str], Floats], hidden: str, bias: str, shape: BertShape, asking: str = ""
+) -> str:
+    """Attention over all heads, of all tokens or of those whose vectors are ``asking``."""
+    names = ("key", "value") if asking else ("query", "key", "value")
+    turned = _heads(graph, part, hidden, names, shape)
+    split = graph.nodes("Split", [turned], len(names), axis=1, num_outputs=len(names))
+    query = _heads(graph, part, asking, ("query",), shape) if asking else split[0]
+    key, value = split[-2:]
     logits = graph.node("MatMul", [query, graph.node("Transpose", [key], perm=[0, 1, 3, 2])])
     weights = graph.node("Softmax", [graph.node("Add", [logits, bias])], axis=-1)
     mixed = graph.node("Transpose", [graph.node("MatMul", [weights, value])], perm=[0, 2, 1, 3])
-    return graph.node("Reshape", [mixed, graph.numbers(0, 0, shape.heads * width)])
+    return graph.node("Reshape", [mixed, graph.numbers(0, 0, len(part("attention.self.query.bias")))])
+
+
+def _heads(graph: _Graph, part: Callable[[str], Floats], hidden: str, names: Sequence[str], shape: BertShape) -> str:
+    """Queries, keys or values of one multiplication, ``[batch, heads of each name, length, width]``."""
+    pairs = [_weights(part, f"attention.self.{name}") for name in names]
+    width = len(pairs[0][1]) // shape.heads
+    # The logits' 1 / sqrt(width) goes into the queries.
+    rates = [np.float32(width**-0.5 if name == "query" else 1) for name in names]
+    weight = np.concatenate([each[0] * rate for each, rate in zip(pairs, rates, strict=True)])
+    offset = np.concatenate([each[1] * rate for each, rate in zip(pairs, rates, strict=True)])
+    together = graph.linear(hidden, weight, offset)
+    heads = graph.node("Reshape", [together, graph.numbers(0, 0, len(names) * shape.heads, width)])
+    return graph.node("Transpose", [heads], perm=[0, 2, 1, 3])
+
+
+def _fed(graph: _Graph, part: Callable[[str], Floats], attended: str, before: str, shape: BertShape) -> str:
+    """The rest of a layer, for tokens whose vectors were ``before``."""
+    hidden = _residual(graph, part, "attention.output", attended, before, shape)
+    inner = graph.node("Gelu", [graph.linear(hidden, *_weights(part, "intermediate.dense"))])
+    return _residual(graph, part, "output", inner, hidden, shape)
 
 
 def _residual(

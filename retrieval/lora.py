@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,8 @@ LORA_A, LORA_B, HEAD = "lora_A", "lora_B", "head"
 
 
 class Adapter:
-    """The changes in one safetensors file. ``head`` holds the tensors of a new head, by name without ``head.``."""
+    """The changes in one safetensors file. ``head`` holds the tensors of a new head, by name without ``head.``, and
+    ``about`` what the training said of it; empty where it said nothing."""
 
     def __init__(self, path: Path) -> None:
         """Raises ModelMissing when the file is not one of changes."""
@@ -28,6 +31,7 @@ class Adapter:
                 said: Mapping[str, str] = file.metadata() or {}
                 tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
             self._scale = np.float32(said["scale"])
+            self.about: Mapping[str, Any] = json.loads(said.get("about", "{}"))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise ModelMissing(f"{path} is not a file of low-rank changes: {error}") from None
         self.head = {

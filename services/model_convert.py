@@ -159,6 +159,18 @@ def _grounder_onnx(source: Path, into: Path) -> None:
     (into / "onnx" / "model_int8.onnx").write_bytes(graph)
 
 
+def _reranker_checkpoint(source: Path, into: Path) -> None:
+    from retrieval.merged_reranker import merge
+
+    merge(source / _BASE, source / _ADAPTER, into)
+
+
+def _reranker_graph(source: Path, into: Path) -> None:
+    from retrieval.merged_reranker import export
+
+    export(into)
+
+
 CONVERTERS: Mapping[str, Converter] = {
     "e5": Converter(
         version="1",
@@ -181,6 +193,17 @@ CONVERTERS: Mapping[str, Converter] = {
                 _grounder_descriptions,
             ),
             Step("the graph for onnxruntime, int8", ("onnx/model_int8.onnx",), _grounder_onnx),
+        ),
+    ),
+    "reranker": Converter(
+        version="1",
+        steps=(
+            Step(
+                "the checkpoint",
+                ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md"),
+                _reranker_checkpoint,
+            ),
+            Step("the graph for onnxruntime and OpenVINO, int8", ("onnx/model_int8.onnx",), _reranker_graph),
         ),
     ),
 }

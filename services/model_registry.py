@@ -16,7 +16,12 @@ ADAPTERS = Path(__file__).with_name("adapters")
 @functools.cache
 def registry() -> tuple[Entry, ...]:
     """The models of services/models.toml, in its order."""
-    said = tomllib.loads((Path(__file__).with_name("models.toml")).read_text(encoding="utf-8"))
+    return parsed(Path(__file__).with_name("models.toml").read_text(encoding="utf-8"))
+
+
+def parsed(text: str) -> tuple[Entry, ...]:
+    """The models of a file in the form of services/models.toml."""
+    said = tomllib.loads(text)
     return tuple(
         Entry(
             **{

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from numpy.typing import NDArray
+from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from ranking.train.batches import Reading
 from ranking.train.lists import Lists, RankedList
@@ -19,6 +21,8 @@ from ranking.train.networks import LoraShape
 from ranking.train.training import Plan, cross_encoder, train
 from retrieval.tokens import Tokenizer
 from tests.grounding import VOCABULARY, tiny_tokenizer
+
+_ABOUT_TOKENS = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 _WORDS = [word for word in VOCABULARY if word.isalnum() and len(word) > 2]
 
@@ -34,9 +38,35 @@ def tiny_folder(folder: Path, dropout: float = 0.0) -> Path:
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
     tiny_tokenizer(folder)
-    said = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(_ABOUT_TOKENS), encoding="utf-8")
     return folder
+
+
+def encoder_folder(folder: Path) -> Path:
+    """A random encoder of the sizes that our kernel takes, as transformers keeps it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(6)
+    config = BertConfig(
+        vocab_size=len(VOCABULARY), hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192,
+        max_position_embeddings=64, initializer_range=0.1, pad_token_id=1,
+    )  # fmt: skip
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    tiny_tokenizer(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(_ABOUT_TOKENS), encoding="utf-8")
+    return folder
+
+
+def pairs_of(words: int) -> dict[str, NDArray[np.int64]]:
+    """Four pairs of random words and of unequal length, padded on the right."""
+    rng = np.random.default_rng(2)
+    lengths = np.array([3, 9, 30, 64])[:, None]
+    places = np.arange(64)[None]
+    mask = (places < lengths).astype(np.int64)
+    return {
+        "input_ids": rng.integers(4, words, (4, 64)) * mask,
+        "attention_mask": mask,
+        "token_type_ids": (places > lengths // 3).astype(np.int64) * mask,
+    }
 
 
 def tiny_lists(count: int = 40, passages: int = 5, seed: int = 0) -> Lists:
