@@ -2,6 +2,7 @@
 
     python -m benchmarks.blend_report --out FOLDER [--write]
 
+Each set is read by the student of its language; what other models said of it gives their usual scales.
 Every figure of a set comes from blends and calibrations that were fitted without that set, unless it says otherwise.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.blend_study import SETS
+from benchmarks.blend_study import ALL, SETS, kept, scores_file
 from eval.retrieval_metrics import evaluate_by_query
 from eval.stages import as_run, best_passages
 from eval.statistics import mean_intervals, sign_flip
@@ -37,14 +38,15 @@ from retrieval.types import Hits
 START = 0.5
 """Where the weights of the pooled fit begin; with some hundred queries it decides nothing."""
 
-UNMEASURED: Mapping[str, float] = {"late": 0.5, "ltr": 1.0}
-"""Stages that these sets have not run yet. Trees are in force only where their gain was proven on the collection."""
+UNMEASURED: Mapping[str, float] = {"ltr": 1.0}
+"""A stage that these sets have not run. Trees are in force only where their gain was proven on the collection."""
 
 POOL_SPREAD, SLOPES = 1.0, (0.0, 0.05, 0.1, 0.2)
 SHIPPED_SLOPE, SHIPPED_SIGNS = 0.0, True
 """What is shipped: on sets left out slopes were worth nothing, and signs halved the calibration's error on some."""
 
-RERANKER = "ms-marco-minilm-l12-v2"
+WINDOW = 48
+"""Tokens of a passage that are read, as `rank.window_tokens` has it."""
 
 Order = Callable[[StageTable], Floats]
 
@@ -71,6 +73,28 @@ def load(out: Path, suffix: str = "") -> dict[str, list[Asked]]:
             )
             for each in told["queries"]
         ]
+    return found
+
+
+def scored(out: Path, window: int = WINDOW) -> dict[str, list[Asked]]:
+    """The sets that blends are fitted to, with what the student of their language says of every candidate."""
+    return {
+        name: with_model(asked, kept(scores_file(out, name, SETS[name].reranker, window)))
+        for name, asked in load(out).items()
+        if name in SETS
+    }
+
+
+def with_model(asked: Sequence[Asked], scores: Mapping[str, Sequence[float]]) -> list[Asked]:
+    """The same queries, their candidates read by a cross-encoder."""
+    found = []
+    for each in asked:
+        column = np.full(len(each.table), np.nan)
+        logits = scores[each.query_id]
+        column[: len(logits)] = logits
+        table = each.table.only([name for name in each.table.names if name != "rerank"])
+        joined = StageTable(table.query, (*table.names, "rerank"), np.column_stack([table.scores, column]))
+        found.append(replace(each, table=joined))
     return found
 
 
@@ -270,13 +294,13 @@ def reading(sets: Mapping[str, Sequence[Asked]]) -> None:
             continue
         rest = without(sets, name)
         told = Tuned(pooled(rest, SHIPPED_SLOPE), (), usual(rest))
-        scales = told.usual_of({"rerank": RERANKER})
+        scales = told.usual_of({"rerank": SETS[name].reranker})
         base = measured(asked, stage("fused"))
         for depth in (0, 5, 10, 20, 30, 50, 100):
             for label, order, known in (
                 ("fused head", lambda table: np.argsort(-stage("fused")(table), kind="stable").tolist(), {}),
-                ("blend head", told.reading_order, {}),
-                ("blend head, usual", told.reading_order, scales),
+                ("blend head", _head(told), {}),
+                ("blend head, usual", _head(told), scales),
             ):
                 cut = [replace(each, table=_read(each.table, order(each.table)[depth:])) for each in asked]
                 found = measured(cut, lambda table, known=known, told=told: told.blend.scores(table, known))  # type: ignore[misc]
@@ -286,6 +310,10 @@ def reading(sets: Mapping[str, Sequence[Asked]]) -> None:
         print(f"{label:<18} {depth:>3}: {np.concatenate(values).mean():+.4f}   by set {each}")
 
 
+def _head(told: Tuned) -> Callable[[StageTable], list[int]]:
+    return lambda table: told.reading_order(table)[0]
+
+
 def _read(table: StageTable, unread: Sequence[int]) -> StageTable:
     """As if these places had not been read."""
     scores = table.scores.copy()
@@ -293,8 +321,8 @@ def _read(table: StageTable, unread: Sequence[int]) -> StageTable:
     return StageTable(table.query, table.names, scores)
 
 
-def write(sets: Mapping[str, Sequence[Asked]]) -> None:
-    """Fit the defaults to all sets, and put them where ``ranking.tuned`` reads them."""
+def write(sets: Mapping[str, Sequence[Asked]], others: Mapping[str, Scale]) -> None:
+    """Fit the defaults to all sets, and put them where ``ranking.tuned`` reads them; ``others`` are usual scales."""
     fitted_blend = pooled(sets, SHIPPED_SLOPE)
     guessed = {name: weight for name, weight in UNMEASURED.items() if name not in fitted_blend.weights}
     blend = _rounded(replace(fitted_blend, weights={**fitted_blend.weights, **guessed}))
@@ -306,7 +334,7 @@ def write(sets: Mapping[str, Sequence[Asked]]) -> None:
         "created": datetime.now(UTC).date().isoformat(),
     }
     calibrations = tuple(fitted(sets, blend, rung, signs=SHIPPED_SIGNS) for rung in rungs)
-    told = Tuned(blend, calibrations, usual(sets), evidence)
+    told = Tuned(blend, calibrations, {**usual(sets), **others}, evidence)
     path = Path(tuned_module.__file__).with_name("tuned.json")
     replace_json(path, Tuned.from_json(json.loads(json.dumps(told.as_json()), parse_float=_short)).as_json())
     print(f"{path}: version {told.version}, weights {blend.weights}")
@@ -314,18 +342,35 @@ def write(sets: Mapping[str, Sequence[Asked]]) -> None:
         print(f"  {name}: " + "  ".join(f"{sign} {slopes[sign]:+.3f}" for sign in NAMES))
 
 
+def usual_of_others(out: Path, window: int = WINDOW) -> dict[str, Scale]:
+    """The usual scales of models that are no set's own, over the sets that they have read."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, asked in load(out).items():
+        for path in (out / "scores").glob(f"{name}.*.{window}.json.gz"):
+            model = path.name.removeprefix(f"{name}.").removesuffix(f".{window}.json.gz")
+            if name in SETS and model != SETS[name].reranker:
+                found.setdefault(f"rerank {model}", []).extend(_scales(with_model(asked, kept(path)), "rerank"))
+    return {key: Scale(*map(float, np.mean(rows, axis=0))) for key, rows in found.items() if rows}
+
+
+def _scales(asked: Sequence[Asked], name: str) -> list[tuple[float, float]]:
+    """The mean over a set's queries of the mean and spread of what a stage gave; empty where it says too little."""
+    columns = [each.table.of(name) for each in asked if name in each.table.names]
+    columns = [column[np.isfinite(column)] for column in columns]
+    rows = [(float(column.mean()), float(column.std())) for column in columns if len(column) >= FEW]
+    if not rows:
+        return []
+    mean, spread = np.mean(rows, axis=0)
+    return [(float(mean), float(spread))]
+
+
 def usual(sets: Mapping[str, Sequence[Asked]]) -> dict[str, Scale]:
     """Mean and spread of candidates' scores by stage and model: of each query, then of a set, then of sets."""
     found: dict[str, list[tuple[float, float]]] = {}
     for name, asked in sets.items():
-        for stage_name, model in (("dense", SETS[name][2]), ("rerank", RERANKER)):
-            columns = [each.table.of(stage_name) for each in asked if stage_name in each.table.names]
-            columns = [column[np.isfinite(column)] for column in columns]
-            rows = [(float(column.mean()), float(column.std())) for column in columns if len(column) >= FEW]
-            if rows:
-                mean, spread = np.mean(rows, axis=0)
-                found.setdefault(f"{stage_name} {model}", []).append((float(mean), float(spread)))
-    return {key: Scale(*map(float, np.mean(rows, axis=0))) for key, rows in found.items()}
+        for stage_name, model in (("dense", ALL[name].encoder), ("rerank", ALL[name].reranker)):
+            found.setdefault(f"{stage_name} {model}", []).extend(_scales(asked, stage_name))
+    return {key: Scale(*map(float, np.mean(rows, axis=0))) for key, rows in found.items() if rows}
 
 
 def _rounded(blend: Blend) -> Blend:
@@ -341,7 +386,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--write", action="store_true", help="fit the defaults and write them")
     asked = parser.parse_args()
-    sets = load(asked.out)
+    sets = scored(asked.out)
     print("1. ways to rank, nDCG@10; blends learned from the other sets, by how freely signs move them")
     compare(sets)
     print("2. what judgements of the set itself bring beyond that")
@@ -353,7 +398,7 @@ def main() -> None:
     print("5. reading less")
     reading(sets)
     if asked.write:
-        write(sets)
+        write(sets, usual_of_others(asked.out))
 
 
 if __name__ == "__main__":

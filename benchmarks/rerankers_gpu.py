@@ -6,7 +6,8 @@ Here, where models and lists are (`python -m ranking.train.make_lists` makes the
         --e5 e5-small-q4.bin --out .gpu6
 
 There, from the root of the repository: ``python3 -m benchmarks.rerankers_gpu run --pack .gpu6 --out $OUT --minutes 9``.
-Adapters, journals and ``results.json`` come back. Every variant is a process of its own; they share the GPU.
+Adapters, journals, the teacher's scores and ``results.json`` come back. Every variant is a process of its own, on the
+GPUs in turn. Where a command may not run so long, start it in a session of its own and look for ``results.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import gzip
 import json
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -178,17 +180,23 @@ def run(packed: Path, work: Path, out: Path, minutes: float, variants: Sequence[
     if small:
         lists = _few(lists, small)
     _tell(began, f"{len(lists.lists)} lists; the teacher scores them")
-    from ranking.train import judging, teacher
+    from ranking.train import judging
 
-    budget = 4_000 if device == "cpu" else 131_000
-    lists = teacher.scored(lists, work / TEACHER, work / "scores.jsonl", 256 if not small else 48, device, budget)
+    gpus = 0 if device == "cpu" else _gpus()
+    lists = _scored(lists, work, device, gpus, 48 if small else 256)
     write_lists(work / "scored.jsonl.gz", lists)
+    (out / "teacher.json.gz").write_bytes(
+        gzip.compress(json.dumps({each.list_id: each.scores for each in lists.lists if each.scores}).encode(), 6)
+    )
     languages = ("en", "zh", "*")
     results: dict[str, object] = {"to beat": judging.standings([e for e in lists.of("dev", languages) if e.judged])}
     _tell(began, json.dumps(results))
     end = began + minutes * 60
     # A process that is told when to end by its own clock, which began when it did.
-    running = {name: _begin(name, work, device, end - time.monotonic()) for name in variants}
+    running = {
+        name: _begin(name, work, device, end - time.monotonic(), _own(number, gpus))
+        for number, name in enumerate(variants)
+    }
     for name, process in running.items():
         try:
             process.wait(timeout=max(1.0, end + 20 - time.monotonic()))
@@ -209,11 +217,46 @@ def run(packed: Path, work: Path, out: Path, minutes: float, variants: Sequence[
     _tell(began, json.dumps({name: said for name, said in results.items() if name != "to beat"})[:6000])
 
 
-def _begin(name: str, work: Path, device: str, seconds: float) -> subprocess.Popen[bytes]:
+def _scored(lists: Lists, work: Path, device: str, gpus: int, tokens: int) -> Lists:
+    """All lists with the teacher's scores, by several processes: making tokens takes longer than reading them."""
+    from ranking.train import teacher
+
+    many = min(max(1, len(lists.lists) // 100), 8 if gpus else 1)
+    budget = "4000" if device == "cpu" else "60000"
+    running = []
+    for number in range(many):
+        part = work / f"part-{number}.jsonl.gz"
+        write_lists(part, Lists(lists.texts, lists.lists[number::many]))
+        command = [sys.executable, "-m", "ranking.train.teacher", "--lists", str(part), "--model", str(work / TEACHER),
+                   "--out", str(work / f"scored-{number}.jsonl.gz"), "--tokens", str(tokens), "--batch-tokens", budget,
+                   "--device", device]  # fmt: skip
+        running.append(subprocess.Popen(command, env=_own(number, gpus)))
+    ended = [process.wait() for process in running]
+    if any(ended):
+        raise SystemExit("the teacher's scores were not all made")
+    kept = work / "scores.jsonl"
+    kept.write_text("".join((work / f"scored-{number}.jsonl.gz.scores").read_text() for number in range(many)))
+    return teacher.scored(lists, work / TEACHER, kept, tokens, device, int(budget))
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _own(number: int, gpus: int) -> dict[str, str]:
+    """The environment of a process that sees one GPU: a trainer that sees several would take them all."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else dict(os.environ)
+
+
+def _begin(
+    name: str, work: Path, device: str, seconds: float, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "benchmarks.rerankers_gpu", "variant", "--name", name, "--work", str(work),
                "--device", device, "--seconds", str(seconds)]  # fmt: skip
     with (work / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
 def variant(name: str, work: Path, device: str, seconds: float) -> None:
@@ -223,7 +266,7 @@ def variant(name: str, work: Path, device: str, seconds: float) -> None:
     end = time.monotonic() + seconds
     lists, gpu = read_lists(work / "scored.jsonl.gz"), device != "cpu"
     reading = Reading(batch_tokens=40_000) if gpu else Reading(passages=3, tokens=48, batch_tokens=4_000)
-    plan = replace(VARIANTS[name], device=device, workers=3 if gpu else 0, lists=48 if gpu else 2, reading=reading)
+    plan = replace(VARIANTS[name], device=device, workers=6 if gpu else 0, lists=48 if gpu else 2, reading=reading)
     base = work / (TEACHER if plan.student == "english" else E5)
     tokenizer = Tokenizer(base / _TOKENIZER)
     folder = work / name

@@ -108,6 +108,10 @@ class CostModel:
         return CostModel(fixed, pair, token, level, ratios[-RATIOS:])
 
 
+UNKNOWN = CostModel(0.0, 1.0, 0.0)
+"""Of a reranker whose cost was not measured: to be planned with by nobody, and to learn from."""
+
+
 def fit(samples: Sequence[Sample]) -> CostModel:
     """The model that is nearest to the samples, each error counted relative to its time; no part below 0.
 

@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.budget import UNKNOWN, Budget
 from ranking.fields import numeric_fields
-from ranking.stage_table import stage_table
+from ranking.reading import read
+from ranking.stage_table import table_of
 from ranking.tuned import Tuned
 from ranking.windows import Windows
 from retrieval.analysis import language_of
@@ -36,6 +38,8 @@ class RankSettings:
     """How much variety counts beside relevance in the first 100 places, 0 to 1, when a request does not say."""
     fields: tuple[str, ...] = ()
     """Metadata that learned trees see as numbers, as KEY:KIND; kinds are number, log (for counts) and age (in days)."""
+    early_stop: int = 10
+    """In blend order reading ends when the rest is not expected to change the first so many; 0 reads on to `depth`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.diversity <= 1:
@@ -44,8 +48,9 @@ class RankSettings:
             numeric_fields(self.fields_text)
         except InvalidRequest as error:
             raise ValueError(f"fields: {error.detail}") from error
-        if self.depth < 0 or self.window_tokens < 0:
-            raise ValueError(f"depth {self.depth} and window_tokens {self.window_tokens} must not be negative")
+        for name in ("depth", "window_tokens", "early_stop"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)} must not be negative")
 
     @property
     def fields_text(self) -> str:
@@ -54,10 +59,16 @@ class RankSettings:
 
 
 class RankPipeline:
-    """Orders candidates with a reranker, or leaves them in fused order without one. Thread-safe."""
+    """Orders candidates with a reranker, or leaves them in fused order without one. Thread-safe.
 
-    def __init__(self, reranker: Reranker | None, settings: RankSettings | None = None) -> None:
+    ``budget`` plans what ``read`` reads in the time there is; without one it begins all, and time alone ends it.
+    """
+
+    def __init__(
+        self, reranker: Reranker | None, settings: RankSettings | None = None, budget: Budget | None = None
+    ) -> None:
         self._reranker = reranker
+        self._budget = budget
         self.settings = settings or RankSettings()
 
     @property
@@ -65,7 +76,7 @@ class RankPipeline:
         """Names pipeline and model; part of every cache key."""
         if self._reranker is None:
             return f"{_VERSION}:fused"
-        return f"{_VERSION}:{self._reranker.name}:{self.settings.window_tokens}"
+        return f"{_VERSION}:{self._reranker.name}:{self.settings.window_tokens}:{self.settings.early_stop}"
 
     def rank(
         self,
@@ -96,6 +107,46 @@ class RankPipeline:
             return Ranked(tuple(candidates), clock.ms, ("rerank",))
         return Ranked((*_reordered(head, logits), *candidates[len(head) :]), clock.ms)
 
+    def read(
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        *,
+        depth: int | None = None,
+        whole: bool = False,
+        deadline_ms: float | None = None,
+    ) -> Ranked:
+        """Give the foremost of ``candidates`` the stage ``rerank``, and leave the order as it is.
+
+        They come in the order in which they are worth reading, their scores being what speaks for them so
+        far. As many of the first ``depth`` are read as there is time for, fewer where the rest is not
+        expected to matter; ``degraded`` says ``rerank`` when it was time, or the reranker, that ended it.
+        With ``whole`` exactly ``depth`` are read, or ``degraded`` says so.
+        """
+        clock = Clock()
+        began = time.monotonic()
+        head = list(candidates[: self.settings.depth if depth is None else depth])
+        if self._reranker is None or not head or not _reads(self._reranker, query):
+            return Ranked(tuple(candidates), clock.ms)
+        with clock("rerank"):
+            try:
+                texts = self._read(query, head)
+                spent = (time.monotonic() - began) * 1000
+                found = read(
+                    self._reranker,
+                    self._budget or Budget(UNKNOWN),
+                    query,
+                    texts,
+                    [each.score for each in head],
+                    k=0 if whole else self.settings.early_stop,
+                    left_ms=None if deadline_ms is None else deadline_ms - spent,
+                    whole=whole or self._budget is None,
+                )
+            except RiddleError:
+                return Ranked(tuple(candidates), clock.ms, ("rerank",))
+        late = ("rerank",) if found.late else ()
+        return Ranked((*_with_logits(head, found.logits), *candidates[len(head) :]), clock.ms, late)
+
     def _read(self, query: str, head: Sequence[Candidate]) -> list[str]:
         passages = [item.passage for item in head]
         if not self.settings.window_tokens:
@@ -115,21 +166,47 @@ def blended(
     """
     if not candidates:
         return ()
-    scores = [{name: stage.score for name, stage in each.stages.items()} for each in candidates]
-    found = tuned.judge(stage_table(query, scores), models)
+    found = tuned.judge(table_of(query, candidates), models)
     return tuple(
         replace(candidates[at], score=float(found.probabilities[at]), scored_by=found.rung) for at in found.order
     )
+
+
+def in_reading_order(
+    query: str, candidates: Sequence[Candidate], tuned: Tuned, models: Mapping[str, str] | None = None
+) -> tuple[Candidate, ...]:
+    """The candidates as all stages below the reranker order them together, each with that blend as its score."""
+    if not candidates:
+        return ()
+    order, scores = tuned.reading_order(table_of(query, candidates), models)
+    return tuple(replace(candidates[at], score=float(scores[at])) for at in order)
 
 
 def _reads(reranker: Reranker, query: str) -> bool:
     return "*" in reranker.languages or language_of(query) in reranker.languages
 
 
+def _with_logits(head: Sequence[Candidate], logits: NDArray[np.float32]) -> list[Candidate]:
+    """``head`` as it stands, those that were read with their probability and its rank."""
+    probability = _probability(logits)
+    ranks = np.argsort(np.argsort(-logits, kind="stable"), kind="stable") + 1
+    return [
+        each
+        if np.isnan(logits[at])
+        else replace(each, stages={**each.stages, "rerank": StageScore(int(ranks[at]), float(probability[at]))})
+        for at, each in enumerate(head)
+    ]
+
+
+def _probability(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -60, 60)))
+    return found  # unclipped, exp can overflow
+
+
 def _reordered(head: Sequence[Candidate], logits: NDArray[np.float32]) -> list[Candidate]:
     """``head`` by falling logit, ties in the order they came."""
     order = np.argsort(-logits, kind="stable")
-    probability = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -60, 60)))  # unclipped, exp can overflow
+    probability = _probability(logits)
     return [
         replace(
             head[at],

@@ -53,12 +53,14 @@ def read(
     *,
     k: int,
     left_ms: float | None,
+    whole: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Reading:
     """Logits of the foremost ``texts``, which the rung below gave the scores ``prior``, best first.
 
     ``left_ms`` is the time from now that reading may take; without it everything is read that can still change
-    the first ``k``. ``clock`` gives seconds and is the one that the reranker's deadline is measured by.
+    the first ``k``, which for a ``k`` of 0 is all. ``whole`` begins all of it whatever the plan says, and leaves
+    only time itself to end it. ``clock`` gives seconds and is the one that the reranker's deadline is measured by.
     """
     logits: NDArray[np.float32] = np.full(len(texts), np.nan, np.float32)
     began = clock()
@@ -68,7 +70,7 @@ def read(
     over = False
     try:
         plan = budget.plan(1e9 if left_ms is None else left_ms, lengths, in_flight)
-        planned = plan.count
+        planned = len(texts) if whole else plan.count
         deadline = None if left_ms is None else began + plan.stop_ms / 1000
         while done < planned and not over:
             upto = min(planned, max(ROUND, 2 * done))
@@ -76,7 +78,7 @@ def read(
             if np.isnan(logits[done:upto]).any():
                 return Reading(logits, planned, settled=False, late=True)
             done = upto
-            over = settled(logits[:done].tolist(), prior, k)
+            over = k > 0 and settled(logits[:done].tolist(), prior, k)
     finally:
         known = np.flatnonzero(~np.isnan(logits))
         tokens = sum(lengths[row] for row in known.tolist())

@@ -78,13 +78,15 @@ class Tuned:
         keys = {stage: f"{stage} {model}" for stage, model in models.items()}
         return {stage: self.usual[key] for stage, key in keys.items() if key in self.usual}
 
-    def reading_order(self, table: StageTable) -> list[int]:
-        """Places in the order in which a cross-encoder should read them when it cannot read all.
+    def reading_order(self, table: StageTable, models: Mapping[str, str] | None = None) -> tuple[list[int], Floats]:
+        """Places in the order in which a cross-encoder should read them when it cannot read all; and scores by place.
 
         Which is the blend of what is known before: on no set worse than the fused order by more than
         chance, and a little better on two of four.
         """
-        return self.blend.order(table.only([stage for stage in BLENDED if stage != "rerank"]))
+        before = table.only([stage for stage in BLENDED if stage != "rerank"])
+        scores = self.blend.scores(before, self.usual_of(models or {}))
+        return np.argsort(-scores, kind="stable").tolist(), scores
 
     def calibration(self, rung: str, model: str = "") -> Calibration:
         """That of the rung and model; else of the rung and any model; else of the rung below."""

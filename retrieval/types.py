@@ -157,6 +157,15 @@ class CollectionInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """A query with its misspelt words put right."""
+
+    query: str
+    words: tuple[tuple[str, str], ...]
+    """Each as it was typed and as it was meant, in the order of the query."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recalled:
     """What recall hands to ranking: fused candidates best first, of one generation."""
 
@@ -228,6 +237,15 @@ class Reranker(Protocol):
 
         ``deadline`` is a ``time.monotonic()`` instant; scoring goes in micro-batches and stops
         before the next one when it has passed, so ``m`` can be less than ``len(texts)``, even 0.
+        """
+        ...
+
+    def score_round(
+        self, query: str, texts: Sequence[str], deadline: float | None = None
+    ) -> tuple[NDArray[np.float32], int]:
+        """A logit for each text, float32, NaN where ``deadline`` came first; and how many tokens were read.
+
+        A pair's score does not hang on the round in which it is read.
         """
         ...
 

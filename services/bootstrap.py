@@ -19,9 +19,11 @@ from retrieval.models import find_model
 from retrieval.store import CollectionStore
 from services.auth import KeyDoor, is_loopback, token_door
 from services.cache import open_cache
+from services.calibration import calibration_key, opened_budget
 from services.clients import RankClient, RecallClient, http_client
 from services.embed.app import create_app as create_embed
-from services.embedded import EmbeddedRank, EmbeddedRecall
+from services.embedded import EmbeddedRecall
+from services.embedded_rank import EmbeddedRank
 from services.encoders import encoder_named
 from services.gateway.app import GatewaySettings, Parts
 from services.gateway.app import create_app as create_gateway
@@ -188,8 +190,10 @@ def _rank_port(settings: Settings, life: Life) -> RankPort:
 
 
 def _embedded_rank(settings: Settings, life: Life) -> EmbeddedRank:
-    # One at a time: a reranker takes every core it may, and two at once take twice as long each.
-    rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=1, queue=16))
+    # Without a plan one at a time: a reranker takes every core it may, and two at once take twice as long each. With
+    # one, a second request reads half as deep at once rather than waiting for the first with its own time.
+    workers = 2 if settings.rank.order == "blend" else 1
+    rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=workers, queue=16))
     life.begin.append(rank.start)
     life.end.append(rank.aclose)
     return rank
@@ -209,7 +213,10 @@ def rank_pipeline(settings: Settings) -> RankPipeline:
     reranker = open_reranker(files, runtime=settings.models.runtime, threads=settings.models.threads)
     # The first run of a graph allocates and tunes; the first user should not wait for it.
     reranker.score("warm up", ["A passage of some words that stands for those to come. " * 6] * 8)
-    return RankPipeline(reranker, settings.rank)
+    if settings.rank.order != "blend":
+        return RankPipeline(reranker, settings.rank)
+    key = calibration_key(files.name, files.fingerprint, settings.models.threads)
+    return RankPipeline(reranker, settings.rank, opened_budget(settings.home, key, reranker))
 
 
 def _query_log(settings: Settings, telemetry: Telemetry, life: Life) -> QueryLog | None:

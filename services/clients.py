@@ -30,6 +30,7 @@ from services.hops import (
     PIPELINE,
     RANK_CALL,
     RANK_REPLY,
+    READ_CALL,
     RECALL_CALL,
     RECALLED,
     RIGHTS,
@@ -37,6 +38,7 @@ from services.hops import (
     VIEWS,
     WRITTEN,
     RankCall,
+    ReadCall,
     ranked_from,
 )
 from services.middleware import REQUEST_ID
@@ -232,7 +234,18 @@ class RankClient:
         self, query: str, candidates: Sequence[Candidate], *, depth: int, deadline_ms: float | None
     ) -> Ranked:
         call = RankCall(query=query, candidates=list(candidates), depth=depth, deadline_ms=deadline_ms)
-        reply = await self._hop.call("POST", "/v1/rank", RANK_REPLY, RANK_CALL.dump_json(call), deadline_ms)
+        return await self._placed("/v1/rank", RANK_CALL.dump_json(call), candidates, deadline_ms)
+
+    async def read(
+        self, query: str, candidates: Sequence[Candidate], *, depth: int, whole: bool, deadline_ms: float | None
+    ) -> Ranked:
+        call = ReadCall(query=query, candidates=list(candidates), depth=depth, whole=whole, deadline_ms=deadline_ms)
+        return await self._placed("/v1/read", READ_CALL.dump_json(call), candidates, deadline_ms)
+
+    async def _placed(
+        self, path: str, body: bytes, candidates: Sequence[Candidate], deadline_ms: float | None
+    ) -> Ranked:
+        reply = await self._hop.call("POST", path, RANK_REPLY, body, deadline_ms)
         self._version = reply.version
         try:
             return ranked_from(reply, candidates)

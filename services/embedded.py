@@ -1,20 +1,18 @@
-"""Recall and ranking in this process: collections on its disk, and models that load beside the requests."""
+"""Recall in this process: collections on its disk, and models that load beside the requests."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from ranking.pipeline import RankPipeline
 from retrieval.analysis import analyse
 from retrieval.changes import Outcome
 from retrieval.collection import Collection
-from retrieval.errors import CollectionNotFound, Conflict, InvalidRequest, RiddleError, Unavailable
+from retrieval.errors import CollectionNotFound, Conflict, InvalidRequest, RiddleError
 from retrieval.filters import Scope, parse_filter
 from retrieval.manifest import CollectionSettings
 from retrieval.pauses import keep_pauses_short
@@ -22,12 +20,10 @@ from retrieval.recall import recall
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
 from retrieval.types import (
-    Candidate,
     Clock,
     CollectionInfo,
     Document,
     Encoder,
-    Ranked,
     Recalled,
 )
 from services.aliases import lead
@@ -242,48 +238,3 @@ class EmbeddedRecall:
 
 def _scope(rights: Rights) -> Scope:
     return Scope(principals=frozenset(rights.principals))
-
-
-class EmbeddedRank:
-    """RankPort with the reranker in this process; ``load`` makes the pipeline, warmed."""
-
-    def __init__(self, load: Callable[[], RankPipeline], pool: Pool) -> None:
-        self._pipeline = Deferred("reranker", load)
-        self._pool = pool
-
-    def start(self) -> None:
-        self._pipeline.start()
-
-    def wait(self) -> None:
-        """Block until the pipeline is there. Raises what loading it raised."""
-        self._pipeline.wait()
-
-    @property
-    def version(self) -> str:
-        """Empty while the pipeline is not there: then nothing may be cached."""
-        try:
-            return self._pipeline.get().version
-        except RiddleError:
-            return ""
-
-    async def rank(
-        self, query: str, candidates: Sequence[Candidate], *, depth: int, deadline_ms: float | None
-    ) -> Ranked:
-        pipeline = self._pipeline.get()
-        ends = None if deadline_ms is None else time.monotonic() + deadline_ms / 1000
-
-        def ranked() -> Ranked:
-            # Time in the queue counts: the deadline is the caller's, not the thread's.
-            left = None if ends is None else max(0.0, (ends - time.monotonic()) * 1000)
-            return pipeline.rank(query, candidates, depth=depth, deadline_ms=left)
-
-        found = await self._pool.run(ranked)
-        if not all(math.isfinite(candidate.score) for candidate in found.candidates):
-            raise Unavailable("the reranker gave a score that is no number", stage="rerank")
-        return found
-
-    async def ready(self) -> Mapping[str, str]:
-        return {"reranker": self._pipeline.state}
-
-    async def aclose(self) -> None:
-        await self._pool.aclose()

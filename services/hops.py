@@ -35,6 +35,10 @@ class RankCall(Wire):
     deadline_ms: FiniteFloat | None = None
 
 
+class ReadCall(RankCall):
+    whole: bool = False
+
+
 class Placed(Wire):
     """One candidate's place in the final order; ``index`` counts in the call's candidates."""
 
@@ -58,6 +62,7 @@ class Pipeline(Wire):
 
 
 RANK_CALL = TypeAdapter(RankCall)
+READ_CALL = TypeAdapter(ReadCall)
 RANK_REPLY = TypeAdapter(RankReply)
 PIPELINE = TypeAdapter(Pipeline)
 

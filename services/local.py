@@ -16,7 +16,8 @@ from services.asking import LocalAsker
 from services.auth import rights_of
 from services.bootstrap import collections_folder, gateway_settings, ordering_of, rank_pipeline
 from services.cache import NoCache
-from services.embedded import EmbeddedRank, EmbeddedRecall
+from services.embedded import EmbeddedRecall
+from services.embedded_rank import EmbeddedRank
 from services.encoders import encoder_named
 from services.gateway.answers import Answers
 from services.gateway.search import Search

@@ -44,6 +44,8 @@ class RecallRequest:
     weights: Mapping[str, float] = field(default_factory=lambda: {"lexical": 1.0, "dense": 1.0})
     fetch: int | None = None
     """So many candidates, best first, are handed back with their passages; None for all."""
+    late: bool = True
+    """Whether candidates are to be compared by their token vectors, where the collection keeps them."""
     deadline_ms: float | None = None
     """Time left from now. A channel that cannot keep it is left out and named in ``degraded``; the
     lexical channel, the lowest rung, always runs."""
@@ -51,13 +53,15 @@ class RecallRequest:
 
 @dataclass(frozen=True, slots=True)
 class NewCollection:
-    """How a collection is to be made; what is left empty follows the server's settings."""
+    """How a collection is to be made; what is left empty, or None, follows the server's settings."""
 
     encoder: str = ""
     vectors: str = "auto"
     fields: Mapping[str, FieldType] = field(default_factory=dict)
     synonyms: tuple[tuple[str, ...], ...] = ()
     words: tuple[str, ...] = ()
+    late: str | None = None
+    """The model of late interaction that passages get token vectors by; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class CollectionView:
     vectors: str
     fields: Mapping[str, FieldType]
     aliases: tuple[str, ...]
+    late: str = ""
+    """The model that its token vectors come from; empty when it keeps none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +180,17 @@ class RankPort(Protocol):
         """Rerank the first ``depth`` candidates; the rest keep their order behind them.
 
         ``deadline_ms`` is the time left from now, None for no limit.
+        """
+        ...
+
+    async def read(
+        self, query: str, candidates: Sequence[Candidate], *, depth: int, whole: bool, deadline_ms: float | None
+    ) -> Ranked:
+        """Give the foremost candidates the stage ``rerank``, and leave their order to the caller.
+
+        They come in the order in which they are worth reading, with what speaks for them as their scores: reading
+        ends at ``depth``, when the time is up, or when the rest is not expected to matter. ``whole`` reads ``depth``
+        whether it matters or not. ``degraded`` says ``rerank`` when the time ended it.
         """
         ...
 

@@ -135,6 +135,14 @@ class FakeReranker:
                 scores.append(8.0 * share - 4.0)
         return np.asarray(scores, np.float32)
 
+    def score_round(
+        self, query: str, texts: Sequence[str], deadline: float | None = None
+    ) -> tuple[NDArray[np.float32], int]:
+        found = np.full(len(texts), np.nan, np.float32)
+        scored = self.score(query, texts, deadline)
+        found[: len(scored)] = scored
+        return found, len(scored)
+
 
 class FakePairs:
     """The same logit as FakeReranker's, from tokens: a token for each word, three more for a pair."""

@@ -251,6 +251,7 @@ class FakeRank:
         self.fail_with: RiddleError | None = None
         self.state = "ok"
         self.asked: list[float | None] = []
+        self.most: int | None = None
 
     @property
     def version(self) -> str:
@@ -274,6 +275,22 @@ class FakeRank:
             for rank, candidate in enumerate(reversed(candidates[:depth]), start=1)
         ]
         return Ranked((*head, *candidates[depth:]), {"rerank": 0.1})
+
+    async def read(
+        self, query: str, candidates: Sequence[Candidate], *, depth: int, whole: bool, deadline_ms: float | None
+    ) -> Ranked:
+        """Likes the last of the first ``depth`` best. There is time for ``most``, and for none at 0 ms."""
+        if self.fail_with is not None:
+            raise self.fail_with
+        self.asked.append(deadline_ms)
+        wanted = min(depth, len(candidates))
+        most = 0 if deadline_ms is not None and deadline_ms <= 0 else self.most
+        done = wanted if most is None else min(wanted, most)
+        head = [
+            replace(each, stages={**each.stages, "rerank": StageScore(done - at, (at + 1) / 1001)})
+            for at, each in enumerate(candidates[:done])
+        ]
+        return Ranked((*head, *candidates[done:]), {"rerank": 0.1}, ("rerank",) if done < wanted else ())
 
     async def ready(self) -> Mapping[str, str]:
         return {"reranker": self.state}

@@ -20,18 +20,18 @@ from retrieval.types import Candidate
 class Cursor:
     """``question`` and ``window`` are digests, of the request without its page and of the order of all candidates.
 
-    ``reranked`` says on which rung of the ladder the window was made, so that the next page is made
-    on the same one.
+    ``read`` is how many candidates the reranker read before its time was up, so that the next page is made
+    of the same; None when nothing cut it short.
     """
 
     generation: str
     question: str
     window: str
     offset: int
-    reranked: bool
+    read: int | None
 
     def __str__(self) -> str:
-        fields = [self.generation, self.question, self.window, self.offset, self.reranked]
+        fields = [self.generation, self.question, self.window, self.offset, self.read]
         body = json.dumps(fields, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=").decode()
 
@@ -83,11 +83,11 @@ def window_digest(order: str, reordered: Sequence[Candidate]) -> str:
 
 
 _CHECK_BYTES = 6
-_FIELDS = TypeAdapter(tuple[str, str, str, Annotated[int, Field(gt=0)], bool])
+_FIELDS = TypeAdapter(tuple[str, str, str, Annotated[int, Field(gt=0)], Annotated[int, Field(ge=0)] | None])
 
 
 def _checksum(body: bytes) -> bytes:
-    return hashlib.sha256(b"riddle cursor 1" + body).digest()[:_CHECK_BYTES]
+    return hashlib.sha256(b"riddle cursor 2" + body).digest()[:_CHECK_BYTES]
 
 
 def _digest(text: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ranking.fields import NumericField
 from ranking.ltr import LtrShelf, with_trees
-from ranking.pipeline import blended
+from ranking.pipeline import blended, in_reading_order
 from ranking.tuned import TunedShelf
 from retrieval.errors import RiddleError
 from retrieval.types import Candidate, CollectionInfo
@@ -49,7 +49,13 @@ class Ordering:
             log.warning("ranked without the learned trees of %s: %s", collection, error.detail)
             return tuple(candidates), (TREES,)
 
+    def reading(self, query: str, info: CollectionInfo, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """The candidates in the order in which a cross-encoder should read them, with what they are worth as scores."""
+        return in_reading_order(query, candidates, self._tuned.of(info.name), self._models(info))
+
     def ordered(self, query: str, info: CollectionInfo, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
         """The final order, each candidate with its probability of being relevant."""
-        models = {"dense": info.encoder, "rerank": self._reranker}
-        return blended(query, candidates, self._tuned.of(info.name), models)
+        return blended(query, candidates, self._tuned.of(info.name), self._models(info))
+
+    def _models(self, info: CollectionInfo) -> Mapping[str, str]:
+        return {"dense": info.encoder, "rerank": self._reranker}

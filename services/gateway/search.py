@@ -112,22 +112,12 @@ class Search:
             # What is blended is laid on a scale of all candidates: with fewer of them it would come out otherwise.
             asked = replace(plan.recall, fetch=None if self._ordering else plan.fetch, deadline_ms=_left(plan, began))
             recalled = await self._recall.recall(asked)
-        query = plan.recall.query
-        treeless: tuple[str, ...] = ()
-        if self._ordering is not None:
-            with clock("ltr"):
-                candidates, treeless = await self._ordering.with_trees(query, recalled.info.name, recalled.candidates)
-            recalled = replace(recalled, candidates=candidates)
-        ranked = await self._ranked(plan, recalled, _left(plan, began))
-        degraded = (*recalled.degraded, *treeless, *ranked.degraded)
-        moved = plan.rerank_depth
-        if self._ordering is not None:
-            with clock("blend"):
-                ordered = self._ordering.ordered(query, recalled.info, ranked.candidates)
-            ranked = replace(ranked, candidates=ordered)
-            moved = len(ranked.candidates)
-        page = cut(plan, recalled, ranked, moved, reranked="rerank" not in degraded)
-        page = replace(page, facets=recalled.facets)
+        if self._ordering is None:
+            ranked, moved = await self._ranked(plan, recalled, _left(plan, began)), plan.rerank_depth
+        else:
+            ranked, moved = await self._blended(self._ordering, plan, recalled, began), len(recalled.candidates)
+        degraded = (*recalled.degraded, *ranked.degraded)
+        page = replace(cut(plan, recalled, ranked, moved), facets=recalled.facets)
 
         timings = {**clock.ms, **recalled.timings_ms, **ranked.timings_ms}
         found = Found(page, recalled.info.generation, "miss", degraded, timings)
@@ -140,7 +130,7 @@ class Search:
         fused = Ranked(recalled.candidates, {}, ())
         if not plan.rerank_depth or not recalled.candidates:
             return fused
-        if plan.cursor and not plan.cursor.reranked:
+        if plan.cursor and plan.cursor.read is not None:
             return replace(fused, degraded=("rerank",))
         try:
             return await self._rank.rank(
@@ -149,6 +139,37 @@ class Search:
         except RiddleError as error:
             log.warning("ranked without the reranker: %s", error.detail)
             return replace(fused, degraded=("rerank",))
+
+    async def _blended(self, ordering: Ordering, plan: Plan, recalled: Recalled, began: float) -> Ranked:
+        """The order of all stages: trees over all candidates, as many read as there is time for, then the blend."""
+        clock, query, info = Clock(), plan.recall.query, recalled.info
+        with clock("ltr"):
+            candidates, treeless = await ordering.with_trees(query, info.name, recalled.candidates)
+        if plan.rerank_depth and candidates:
+            candidates = ordering.reading(query, info, candidates)
+        read = await self._read(plan, candidates, _left(plan, began))
+        with clock("blend"):
+            ordered = ordering.ordered(query, info, read.candidates)
+        return Ranked(ordered, {**clock.ms, **read.timings_ms}, (*treeless, *read.degraded))
+
+    async def _read(self, plan: Plan, candidates: Sequence[Candidate], left_ms: float | None) -> Ranked:
+        """The candidates as they came, the foremost read by the reranker."""
+        unread = Ranked(tuple(candidates), {}, ())
+        if not plan.rerank_depth or not candidates:
+            return unread
+        before = plan.cursor.read if plan.cursor else None
+        if before == 0:
+            return replace(unread, degraded=("rerank",))
+        depth = plan.rerank_depth if before is None else before
+        try:
+            found = await self._rank.read(
+                plan.recall.query, candidates, depth=depth, whole=before is not None, deadline_ms=left_ms
+            )
+        except RiddleError as error:
+            log.warning("ranked without the reranker: %s", error.detail)
+            return replace(unread, degraded=("rerank",))
+        # Where time ended it on the first page, it has ended it on all.
+        return found if before is None else replace(found, degraded=("rerank",))
 
     async def _remembered(self, info: CollectionInfo, rights: Rights, plan: Plan) -> Page | None:
         version = self._version(info)
@@ -182,7 +203,7 @@ class Search:
         return done
 
 
-def cut(plan: Plan, recalled: Recalled, ranked: Ranked, moved: int, *, reranked: bool) -> Page:
+def cut(plan: Plan, recalled: Recalled, ranked: Ranked, moved: int) -> Page:
     """The page that was asked for; ranking may have moved the first ``moved`` candidates.
 
     Raises Conflict when the cursor's window is no longer this one.
@@ -196,7 +217,8 @@ def cut(plan: Plan, recalled: Recalled, ranked: Ranked, moved: int, *, reranked:
     start = plan.cursor.offset if plan.cursor else 0
     end = start + plan.k
     rest = len(places) + recalled.more - end
-    following = Cursor(generation, question_digest(plan.question), window, end, reranked) if rest > 0 else None
+    read = sum("rerank" in each.stages for each in ranked.candidates) if "rerank" in ranked.degraded else None
+    following = Cursor(generation, question_digest(plan.question), window, end, read) if rest > 0 else None
     page = tuple(candidate for place in places[start:end] for candidate in place)
     return Page(page, str(following) if following else None)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from retrieval.types import Candidate, Ranked
 from services.auth import Doorkeeper
 from services.frame import INTERNAL_BODY_BYTES, Lifespan, framed_app, no_lifespan, read_body, wire_response
-from services.hops import RANK_CALL, Pipeline, rank_reply
+from services.hops import RANK_CALL, READ_CALL, Pipeline, rank_reply
 from services.leaving import add_leaving_handler
 from services.peers.hops import add_score_hops
 from services.peers.limits import PeerSettings
@@ -53,9 +56,20 @@ def create_app(
     async def rank_(request: Request) -> Response:
         call = await read_body(request, RANK_CALL)
         ranked = await rank.rank(call.query, call.candidates, depth=call.depth, deadline_ms=call.deadline_ms)
+        return replied(call.candidates, ranked)
+
+    @app.post("/v1/read")
+    async def read(request: Request) -> Response:
+        call = await read_body(request, READ_CALL)
+        ranked = await rank.read(
+            call.query, call.candidates, depth=call.depth, whole=call.whole, deadline_ms=call.deadline_ms
+        )
+        return replied(call.candidates, ranked)
+
+    def replied(candidates: Sequence[Candidate], ranked: Ranked) -> Response:
         for stage, milliseconds in ranked.timings_ms.items():
             telemetry.observe_stage(stage, milliseconds)
-        return wire_response(rank_reply(rank.version, call.candidates, ranked).model_dump_json())
+        return wire_response(rank_reply(rank.version, candidates, ranked).model_dump_json())
 
     @app.get("/v1/pipeline")
     async def pipeline() -> Response:

@@ -20,7 +20,8 @@ from retrieval.errors import RiddleError
 from retrieval.store import CollectionStore
 from services.auth import KeyDoor
 from services.cache import MemoryCache
-from services.embedded import EmbeddedRank, EmbeddedRecall
+from services.embedded import EmbeddedRecall
+from services.embedded_rank import EmbeddedRank
 from services.gateway.app import GatewaySettings, Parts, create_app
 from services.gateway.plan import SearchLimits
 from services.jobs.builds import Build

@@ -15,7 +15,8 @@ from retrieval.batch import write_generation
 from retrieval.store import CollectionStore
 from retrieval.types import Document, Encoder, Reranker
 from services.clients import RankClient, RecallClient, http_client
-from services.embedded import EmbeddedRank, EmbeddedRecall
+from services.embedded import EmbeddedRecall
+from services.embedded_rank import EmbeddedRank
 from services.pool import Pool
 from services.ports import Put, RankPort, RecallPort, Rights
 from services.rank.app import create_app as create_rank

@@ -167,6 +167,24 @@ async def test_ranking_keeps_every_candidate_and_scores_the_first(ports: Ports) 
     assert "rerank" in ranked.timings_ms
 
 
+async def test_reading_scores_the_first_and_moves_nothing(ports: Ports) -> None:
+    given = await candidates(ports, "query words passages server answer")
+    found = await ports.rank.read("start the server", given, depth=2, whole=False, deadline_ms=None)
+    assert found.degraded == ()
+    assert [each.passage for each in found.candidates] == [each.passage for each in given]
+    assert ["rerank" in each.stages for each in found.candidates] == [True] * 2 + [False] * (len(given) - 2)
+    assert [each.score for each in found.candidates] == [each.score for each in given]
+    assert {each.stages["rerank"].rank for each in found.candidates[:2]} == {1, 2}
+    assert "rerank" in found.timings_ms
+
+
+async def test_no_time_for_reading_leaves_all_unread_and_says_so(ports: Ports) -> None:
+    given = await candidates(ports)
+    found = await ports.rank.read("start the server", given, depth=20, whole=True, deadline_ms=0.0)
+    assert found.candidates == given
+    assert found.degraded == ("rerank",)
+
+
 async def test_no_time_for_ranking_leaves_the_order_and_says_so(ports: Ports) -> None:
     given = await candidates(ports)
     ranked = await ports.rank.rank("start the server", given, depth=20, deadline_ms=0.0)

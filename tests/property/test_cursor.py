@@ -15,7 +15,7 @@ CURSORS = st.builds(
     question=st.text(alphabet="0123456789abcdef", min_size=16, max_size=16),
     window=st.text(alphabet="0123456789abcdef", min_size=16, max_size=16),
     offset=st.integers(1, 10**6),
-    reranked=st.booleans(),
+    read=st.none() | st.integers(0, 1000),
 )
 
 

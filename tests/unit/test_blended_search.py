@@ -9,7 +9,7 @@ import pytest
 
 from ranking.blend import Blend
 from ranking.tuned import defaults, tuned_file, write_tuned
-from retrieval.errors import SettingsError, Unavailable
+from retrieval.errors import Conflict, SettingsError, Unavailable
 from retrieval.types import Document
 from services.cache import MemoryCache
 from services.gateway.ordering import Ordering
@@ -94,6 +94,31 @@ async def test_pages_make_up_the_whole(tmp_path: Path) -> None:
         if cursor is None:
             break
     assert pages == whole
+
+
+async def test_pages_of_what_time_cut_short_are_made_of_what_the_first_was(tmp_path: Path) -> None:
+    kitchen = Kitchen(tmp_path)
+    kitchen.rank.most = 4
+    found = await kitchen.ask(k=7)
+    kitchen.rank.most = 8
+    pages = [*found.page.candidates]
+    while found.page.next_cursor is not None:
+        assert found.degraded == ("rerank",)
+        found = await kitchen.ask(k=7, cursor=found.page.next_cursor)
+        pages += found.page.candidates
+    assert len({each.passage.document_id for each in pages}) == 30
+    assert sum("rerank" in each.stages for each in pages) == 4
+    assert (await kitchen.ask(k=7)).cache == "miss"
+
+
+async def test_a_page_that_cannot_be_read_as_deep_as_the_first_is_a_conflict(tmp_path: Path) -> None:
+    kitchen = Kitchen(tmp_path)
+    kitchen.trust(rerank=1.0)
+    kitchen.rank.most = 8
+    first = await kitchen.ask(k=7)
+    kitchen.rank.most = 4
+    with pytest.raises(Conflict, match="without the cursor"):
+        await kitchen.ask(k=7, cursor=first.page.next_cursor)
 
 
 async def test_what_was_learned_of_a_collection_is_followed_at_once_and_no_stale_page_is_served(tmp_path: Path) -> None:

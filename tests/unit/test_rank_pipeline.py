@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from ranking.budget import Budget, CostModel
 from ranking.pipeline import RankPipeline, RankSettings
 from retrieval.errors import Unavailable
 from retrieval.types import Candidate, Passage, StageScore
@@ -109,3 +111,54 @@ def test_nothing_to_rank_is_no_failure(depth: int) -> None:
 def test_the_version_names_the_model() -> None:
     assert RankPipeline(FakeReranker(name="a")).version != RankPipeline(FakeReranker(name="b")).version
     assert RankPipeline(None).version == RankPipeline(None).version
+
+
+def test_reading_scores_candidates_where_they_stand() -> None:
+    before = candidates()
+    found = RankPipeline(FakeReranker()).read("red apple", before, depth=3)
+    assert order(found.candidates) == order(tuple(before))
+    assert found.candidates[3:] == tuple(before[3:])
+    assert [each.stages["rerank"].rank for each in found.candidates[:3]] == [3, 1, 2]
+    assert found.candidates[1].stages["rerank"].score == pytest.approx(1 / (1 + math.exp(-4)))
+    assert [each.score for each in found.candidates] == [each.score for each in before]
+    assert (found.degraded, set(found.timings_ms)) == ((), {"rerank"})
+
+
+def test_reading_that_time_ends_keeps_what_was_read() -> None:
+    ticks = iter([0.0, math.inf])
+    pipeline = RankPipeline(FakeReranker(batch=2, clock=lambda: next(ticks)))
+    found = pipeline.read("red apple", candidates(), depth=5, deadline_ms=1000)
+    assert ["rerank" in each.stages for each in found.candidates] == [True, True, False, False, False]
+    assert found.degraded == ("rerank",)
+
+
+def test_reading_goes_as_deep_as_the_plan_allows_and_whole_reading_beyond_it() -> None:
+    slow = Budget(CostModel(0.0, 100.0, 0.0))
+    pipeline = RankPipeline(FakeReranker(), budget=slow)
+    found = pipeline.read("red apple", candidates(), depth=5, deadline_ms=350)
+    assert ["rerank" in each.stages for each in found.candidates] == [True, True, True, False, False]
+    assert found.degraded == ("rerank",)
+    whole = pipeline.read("red apple", candidates(), depth=5, whole=True, deadline_ms=350)
+    assert all("rerank" in each.stages for each in whole.candidates)
+    assert whole.degraded == ()
+
+
+def test_reading_ends_without_a_word_where_the_rest_cannot_matter() -> None:
+    texts = ["red apple"] * 10 + ["red"] * 10 + ["nothing here"] * 180
+    before = [replace(each, score=float(-at)) for at, each in enumerate(candidates(texts))]
+    found = RankPipeline(FakeReranker(), RankSettings(early_stop=5)).read("red apple", before, depth=200)
+    assert 16 <= sum("rerank" in each.stages for each in found.candidates) < 200
+    assert found.degraded == ()
+    everything = RankPipeline(FakeReranker(), RankSettings(early_stop=0)).read("red apple", before, depth=200)
+    assert all("rerank" in each.stages for each in everything.candidates)
+
+
+def test_reading_by_a_reranker_that_fails_leaves_all_unread() -> None:
+    before = candidates()
+    found = RankPipeline(FakeReranker(fail_with=Unavailable("gone"))).read("red apple", before, depth=5)
+    assert (found.candidates, found.degraded) == (tuple(before), ("rerank",))
+
+
+def test_what_cannot_be_read_in_its_language_is_not_read_and_nothing_is_amiss() -> None:
+    found = RankPipeline(FakeReranker(languages=("en",))).read("红苹果", candidates(), depth=5)
+    assert (found.candidates, found.degraded) == (tuple(candidates()), ())
