@@ -14,7 +14,7 @@ from retrieval.errors import InvalidRequest, ModelMissing
 from retrieval.graphs import Engine, best_runtime, cores, cpu_flags, open_engine
 from retrieval.lanes import Lanes
 from retrieval.models import ModelFiles
-from retrieval.native_graph import native_graph
+from retrieval.native_graph import native_graph, why_not
 from retrieval.tokens import Tokenizer, model_inputs
 from retrieval.types import Reranker
 
@@ -54,10 +54,7 @@ def pair_engine(files: ModelFiles, runtime: Runtime, threads: int) -> Engine:
     if native is not None:
         return Engine(native, Lanes(threads or cores()), NATIVE_BATCH_TOKENS)
     if runtime == "native":
-        raise InvalidRequest(
-            f"{files.name} is no BERT that our kernel takes, or this processor has no AVX-512 VNNI: "
-            "leave models.runtime at auto"
-        )
+        raise InvalidRequest(f"models.runtime native cannot run {files.name}: {why_not(files)}; leave it at auto")
     if runtime == "sentence-transformers" or (runtime == "auto" and files.onnx is None):
         from retrieval.torch_graph import TorchGraph
 

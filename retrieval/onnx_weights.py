@@ -25,6 +25,22 @@ def bert_weights(path: Path) -> dict[str, Floats]:
     A matrix has lost its name in such a file; the node that multiplies by it still has the layer's. Raises
     ModelMissing when the file is of another kind.
     """
+    found = _weights(path, ("bert.", "classifier."))
+    if "bert.embeddings.word_embeddings.weight" not in found or "classifier.weight" not in found:
+        raise ModelMissing(f"{path} is not a BERT cross-encoder with int8 weights as onnxruntime makes them")
+    return found
+
+
+def encoder_weights(path: Path) -> dict[str, Floats]:
+    """The same of an encoder, under the names in transformers' BertModel."""
+    found = _weights(path, ("embeddings.", "encoder."))
+    wanted = ("embeddings.word_embeddings.weight", "encoder.layer.0.attention.self.query.weight")
+    if not all(name in found for name in wanted):
+        raise ModelMissing(f"{path} is not a BERT encoder with int8 weights as onnxruntime makes them")
+    return found
+
+
+def _weights(path: Path, stems: tuple[str, ...]) -> dict[str, Floats]:
     import onnx
     from onnx import numpy_helper
 
@@ -36,15 +52,13 @@ def bert_weights(path: Path) -> dict[str, Floats]:
     found = {
         name: np.array(value, np.float32)  # a copy: what onnx gives cannot be written
         for name, value in held.items()
-        if name.startswith(("bert.", "classifier.")) and not name.endswith(_WEIGHTS)
+        if name.startswith(stems) and not name.endswith(_WEIGHTS)
     }
-    for name in [name for name in held if ".embeddings." in name and name.endswith(_QUANTISED)]:
+    for name in [name for name in held if ".embeddings." in f".{name}" and name.endswith(_QUANTISED)]:
         found[name.removesuffix(_QUANTISED)] = _dequantised(held, name)
     for node in graph.node:
         if node.op_type == "MatMulInteger" and node.name.endswith(_SUFFIXES):
             found[f"{_layer(node.name)}.weight"] = _dequantised(held, node.input[1]).T.copy()
-    if "bert.embeddings.word_embeddings.weight" not in found or "classifier.weight" not in found:
-        raise ModelMissing(f"{path} is not a BERT cross-encoder with int8 weights as onnxruntime makes them")
     return found
 
 

@@ -92,8 +92,8 @@ class ModelSettings:
     """Cross-encoder that reorders the first candidates; empty leaves the fused order."""
     generator: str = "smollm2-135m-instruct"
     """Model that answers in process when no generation server is set; empty quotes sentences instead."""
-    runtime: Literal["auto", "onnxruntime", "openvino", "sentence-transformers"] = "auto"
-    """What runs encoder and reranker; auto takes what suits this machine."""
+    runtime: Literal["auto", "native", "onnxruntime", "openvino", "sentence-transformers"] = "auto"
+    """What runs encoder and reranker; auto takes what suits this machine, native our own int8 kernel (AVX-512 VNNI)."""
     threads: int = 0
     """Threads that one model may use; 0 for as many as there are cores."""
 

@@ -69,6 +69,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _libraries()
     yield from _home(settings.home)
     yield from _models(settings)
+    yield from _runtime(settings.models.runtime)
     yield _collections(settings)
     yield _port(settings.server.host, settings.server.port)
     yield _redis(settings.cache.redis_url)
@@ -148,6 +149,18 @@ def _model(role: str, name: str, home: Path, state: State) -> Check:
     except (RiddleError, OSError) as error:
         return Check(role, state, one_line(error), f"riddle models pull {name} --home {home}")
     return Check(role, "ok", f"{name}, its files as they should be")
+
+
+def _runtime(runtime: str) -> Iterator[Check]:
+    if runtime != "native":
+        return
+    from retrieval._native.transformer import available
+
+    if available():
+        yield Check("runtime", "ok", "native: our own int8 kernel runs on this processor")
+    else:
+        mend = "set models.runtime to auto, or install on a processor with AVX-512 VNNI and with a C++ compiler"
+        yield Check("runtime", "fail", "native: our own int8 kernel does not run here", mend)
 
 
 def _collections(settings: Settings) -> Check:

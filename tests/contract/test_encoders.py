@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from retrieval._native.transformer import available
 from retrieval.encoders import OpenEncoder, Runtime, open_encoder, unit
 from retrieval.models import read_model
 from retrieval.remote_encoders import Flavour, remote_encoder
@@ -48,6 +49,12 @@ def _local(name: str, runtime: Runtime) -> Encoder:
     return open_encoder(read_model(need.model(name)), runtime=runtime, threads=1)
 
 
+def _native(name: str) -> Encoder:
+    if not available():
+        pytest.xfail("this processor has no AVX-512 VNNI")
+    return _local(name, "native")
+
+
 ENCODERS: dict[str, Callable[[], Encoder]] = {
     "fake": FakeEncoder,
     "remote-openai": lambda: _remote("openai"),
@@ -57,6 +64,9 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "openvino": lambda: _local("bge-small-en-v1.5", "openvino"),
     "auto": lambda: _local("bge-small-en-v1.5", "auto"),
     "sentence-transformers": lambda: _local("all-minilm-l6-v2", "auto"),
+    "native": lambda: _native("bge-small-en-v1.5"),
+    "minilm-native": lambda: _native("all-minilm-l6-v2"),
+    "e5-native": lambda: _native("multilingual-e5-small"),
     "e5-onnxruntime": lambda: _local("multilingual-e5-small", "onnxruntime"),
     "e5-openvino": lambda: _local("multilingual-e5-small", "openvino"),
     "e5-sentence-transformers": lambda: _local("multilingual-e5-small", "sentence-transformers"),

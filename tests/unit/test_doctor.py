@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from retrieval._native.transformer import available
 from services.cli import run
 from services.commands.doctor import Check, examine
 from services.settings import CacheSettings, GenerationSettings, ServerSettings, ServiceUrls, Settings
@@ -54,6 +55,13 @@ def test_models_that_are_not_wanted_are_not_missed(settings: Settings) -> None:
     assert {check.state for name, check in found(bare).items() if name in ("encoder", "reranker", "generator")} == {
         "ok"
     }
+
+
+def test_a_runtime_that_is_named_is_tried_on_this_processor(settings: Settings) -> None:
+    assert "runtime" not in found(settings)
+    named = found(replace(settings, models=replace(settings.models, runtime="native")))["runtime"]
+    assert named.state == ("ok" if available() else "fail")
+    assert ("models.runtime to auto" in named.mend) == (not available())
 
 
 def test_a_port_that_is_taken_fails_and_one_that_is_free_does_not(settings: Settings, taken: int) -> None:
