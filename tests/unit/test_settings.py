@@ -94,7 +94,7 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_one(
         ("[server]\nport = true\n", r"server\.port .* must be an integer, not True"),
         ("[answer]\nabstain = 1\n", r"answer\.abstain .* must be true or false, not 1"),
         ("[generation]\ntimeout_s = 'x'\n", r"generation\.timeout_s .* must be a number"),
-        ("[models]\nruntime = 'tpu'\n", r"models\.runtime .* must be one of auto, onnxruntime, .*, not 'tpu'"),
+        ("[models]\nruntime = 'tpu'\n", r"models\.runtime .* must be one of auto, native, onnxruntime, .*, not 'tpu'"),
         ("home = 3\n", r"home .* must be a path"),
         ("server = 3\n", r"server in .* is a section"),
         ("[server]\nport = 99999\n", r"server\.port must be from 0 to 65535, not 99999 \(server\.port from .*:2\)"),
