@@ -46,14 +46,23 @@ def open_late(files: ModelFiles, *, bits: int = 2, threads: int = 0) -> GraphLat
     Raises InvalidRequest when the model is of another kind or the bits are not 2 or 4, ModelMissing when its files do
     not serve.
     """
-    if files.kind != "late":
-        raise InvalidRequest(f"the model {files.name} is a {files.kind}, and one of late interaction is needed")
+    late, codec = _read(files, bits)
     if files.onnx is None:
         raise ModelMissing(f"{files.path} holds no ONNX file: riddle models pull {files.name}")
-    late = read_late_file(files.path / LATE_FILE)
-    codec = late.codec(files.name, files.fingerprint, bits)
     engine = open_engine(files.onnx, "onnxruntime", threads)
     return GraphLateEncoder(files, late, codec, engine)
+
+
+def late_spec(files: ModelFiles, *, bits: int = 2) -> LateSpec:
+    """That of what ``open_late`` opens, without loading the transformer. Raises as it does."""
+    return _read(files, bits)[1].spec
+
+
+def _read(files: ModelFiles, bits: int) -> tuple[LateFile, Codec]:
+    if files.kind != "late":
+        raise InvalidRequest(f"the model {files.name} is a {files.kind}, and one of late interaction is needed")
+    late = read_late_file(files.path / LATE_FILE)
+    return late, late.codec(files.name, files.fingerprint, bits)
 
 
 class GraphLateEncoder:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+
+from retrieval._native.late import LateQuery
 from retrieval.analysis import language_of
-from retrieval.errors import RiddleError
+from retrieval.errors import IndexUnreadable, RiddleError, Unavailable
 from retrieval.filters import EVERYTHING, Scope
 from retrieval.fusion import FusionMethod, Normalisation, fuse
+from retrieval.late_encoder import LateEncoder
 from retrieval.snapshot import Snapshot
-from retrieval.types import Candidate, Clock, Encoder, Hits, Recalled, StageScore, Vectors
+from retrieval.types import Candidate, Clock, Encoder, Hits, Passage, Recalled, Rows, StageScore, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ def recall(
     normalisation: Normalisation = "min-max",
     weights: Mapping[str, float] | None = None,
     fetch: int | None = None,
+    late: LateEncoder | None = None,
+    ends: float | None = None,
     clock: Clock | None = None,
 ) -> Recalled:
     """Candidates for ``query``, best fused score first: every passage that either channel found
@@ -62,11 +70,16 @@ def recall(
     The query is encoded in a thread of its own while the lexical channel runs. The dense channel
     is left out without an encoder, and for a language that the encoder was not trained for; when the
     encoder fails or is not the one of the index it is left out and ``degraded`` says ``dense``.
+
+    With ``late`` all candidates whose token vectors are known get the stage ``late``, which changes nothing of their
+    order. It is left out where the dense channel would be, and named likewise, also when its query is not encoded by
+    ``ends``, a ``time.monotonic()`` instant. That goes on beside all else: ``late`` on the clock is what it adds.
     """
     clock = clock or Clock()
     rankings: dict[str, Hits] = {}
     degraded: tuple[str, ...] = ()
     encoding = None if encoder is None else _begin_encoding(snapshot, encoder, query, clock)
+    asking = None if late is None else _begin_asking(snapshot, late, query)
     with clock("lexical"):
         rankings["lexical"] = snapshot.lexical(query, depth, scope)
     if encoding is not None:
@@ -80,10 +93,17 @@ def recall(
         fused = fuse(rankings, fusion, k=rrf_k, weights=weights, normalisation=normalisation)
     with clock("fetch"):
         taken = Hits(fused.rows[:fetch], fused.scores[:fetch])
-        candidates = _candidates(snapshot, rankings | {"fused": taken})
+        passages = snapshot.passages(taken.rows)
         order = _digest(snapshot.passage_ids(fused.rows))
+    stages = rankings | {"fused": taken}
+    if asking is not None and len(fused):
+        try:
+            with clock("late"):
+                stages["late"] = _late(snapshot, fused.rows, asking, ends)
+        except RiddleError:
+            degraded = (*degraded, "late")
     more = len(fused) - len(taken)
-    return Recalled(snapshot.info, candidates, clock.ms, degraded, more=more, order=order)
+    return Recalled(snapshot.info, _candidates(passages, stages), clock.ms, degraded, more=more, order=order)
 
 
 def _digest(names: Sequence[str]) -> str:
@@ -91,8 +111,7 @@ def _digest(names: Sequence[str]) -> str:
 
 
 def _begin_encoding(snapshot: Snapshot, encoder: Encoder, query: str, clock: Clock) -> Future[Vectors] | None:
-    languages = encoder.spec.languages
-    if not snapshot.info.passages or ("*" not in languages and language_of(query) not in languages):
+    if not snapshot.info.passages or not _reads(encoder.spec.languages, query):
         return None
 
     def encode() -> Vectors:
@@ -103,7 +122,41 @@ def _begin_encoding(snapshot: Snapshot, encoder: Encoder, query: str, clock: Clo
     return _pool().submit(encode)
 
 
-def _candidates(snapshot: Snapshot, stages: Mapping[str, Hits]) -> tuple[Candidate, ...]:
+def _begin_asking(snapshot: Snapshot, late: LateEncoder, query: str) -> Future[LateQuery] | None:
+    wanted = snapshot.late_spec
+    if wanted is None or not snapshot.info.passages or not _reads(late.languages, query):
+        return None
+
+    def ask() -> LateQuery:
+        if late.spec != wanted:
+            raise IndexUnreadable(f"token vectors of {wanted} cannot be compared with those of {late.spec}")
+        return late.query(query)
+
+    return _pool().submit(ask)
+
+
+def _late(snapshot: Snapshot, rows: Rows, asking: Future[LateQuery], ends: float | None) -> Hits:
+    """Those of ``rows`` whose token vectors are known, best first. Raises what asking raised, or Unavailable."""
+    left = None if ends is None else max(0.0, ends - time.monotonic())
+    try:
+        query = asking.result(left)
+    except FutureTimeout as error:
+        asking.cancel()
+        raise Unavailable("the late encoder took longer than this search had", stage="late") from error
+    if left == 0:
+        raise Unavailable("the time for this search ended before its candidates were compared", stage="late")
+    scores = snapshot.late(rows, query)
+    known = ~np.isnan(scores)
+    rows, scores = rows[known], scores[known]
+    best = np.lexsort((rows, -scores))
+    return Hits(rows[best], scores[best])
+
+
+def _reads(languages: Sequence[str], query: str) -> bool:
+    return "*" in languages or language_of(query) in languages
+
+
+def _candidates(passages: Sequence[Passage], stages: Mapping[str, Hits]) -> tuple[Candidate, ...]:
     rows = stages["fused"].rows
     seen: dict[int, dict[str, StageScore]] = {row: {} for row in rows.tolist()}
     for stage, hits in stages.items():
@@ -112,7 +165,7 @@ def _candidates(snapshot: Snapshot, stages: Mapping[str, Hits]) -> tuple[Candida
                 seen[row][stage] = StageScore(rank, score)
     return tuple(
         Candidate(passage, seen[row]["fused"].score, "fused", seen[row])
-        for row, passage in zip(rows.tolist(), snapshot.passages(rows), strict=True)
+        for row, passage in zip(rows.tolist(), passages, strict=True)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from retrieval.changes import Outcome
 from retrieval.collection import Collection
 from retrieval.errors import CollectionNotFound, Conflict, InvalidRequest, RiddleError
 from retrieval.filters import Scope, parse_filter
+from retrieval.late_encoder import LateEncoder
 from retrieval.manifest import CollectionSettings
 from retrieval.pauses import keep_pauses_short
 from retrieval.recall import recall
@@ -56,7 +58,7 @@ class EmbeddedRecall:
         late: LateShelf | None = None,
     ) -> None:
         self._store = store
-        self._late = late
+        self._late = late or LateShelf()
         self._encoders = encoders
         self._default = default_collection
         self._pool = pool
@@ -71,6 +73,12 @@ class EmbeddedRecall:
         """Begin to load the encoder and to open the collections."""
         self._encoders.start()
         self._index.start()
+
+    def load_late(self, collection: str) -> None:
+        """Wait for the model that the collection's token vectors come from, if it keeps any. Raises ModelMissing."""
+        spec = self._store.open(collection).settings.late
+        if spec is not None:
+            self._late.wait(spec)
 
     async def collections(self, rights: Rights) -> list[CollectionView]:
         return await self._pool.run(
@@ -126,7 +134,8 @@ class EmbeddedRecall:
         aliases = tuple(sorted(alias for alias, to in self._store.aliases().items() if to == collection.name))
         info = replace(snapshot.info, documents=documents, passages=passages)
         settings = snapshot.manifest.settings
-        return CollectionView(info, settings.vectors, dict(settings.fields), aliases)
+        late = settings.late.model if settings.late else ""
+        return CollectionView(info, settings.vectors, dict(settings.fields), aliases, late)
 
     def _recall(self, request: RecallRequest, ends: float | None) -> Recalled:
         snapshot = self._store.open(request.collection).snapshot()
@@ -134,6 +143,8 @@ class EmbeddedRecall:
         if request.filters is not None:
             scope = replace(scope, filter=parse_filter(request.filters, snapshot.manifest.settings.fields))
         encoder, missing = self._encoder_of(snapshot, request)
+        late, lateless = self._late_of(snapshot, request)
+        missing += lateless
         if encoder is not None and ends is not None:
             encoder = InTime(encoder, ends, self._encoding)
         clock = Clock()
@@ -148,6 +159,8 @@ class EmbeddedRecall:
             normalisation=request.normalisation,
             weights=request.weights,
             fetch=request.fetch,
+            late=late,
+            ends=ends,
             clock=clock,
         )
         if request.facets:
@@ -167,6 +180,16 @@ class EmbeddedRecall:
             log.info("searching without vectors: %s", error.detail)
             return None, ("dense",)
 
+    def _late_of(self, snapshot: Snapshot, request: RecallRequest) -> tuple[LateEncoder | None, tuple[str, ...]]:
+        """The same of the model that the token vectors come from."""
+        if not request.late or snapshot.late_spec is None:
+            return None, ()
+        try:
+            return self._late.get(snapshot.late_spec), ()
+        except RiddleError as error:
+            log.info("searching without late interaction: %s", error.detail)
+            return None, ("late",)
+
     def _write(self, name: str, changes: Sequence[Put | Remove]) -> Written:
         collection = self._store.open(name)
 
@@ -176,7 +199,7 @@ class EmbeddedRecall:
             return found
 
         spec = collection.settings.late
-        late = None if spec is None or self._late is None else self._late.wait(spec)
+        late = None if spec is None else lambda: self._late.wait(spec)
         ready = prepared(changes, collection.encoder.dimension, collection.settings.fields, encoder, self._how, late)
         accepted = [each for each in ready if not isinstance(each, Outcome)]
         written = iter(collection.write(accepted) if accepted else ())
@@ -194,8 +217,9 @@ class EmbeddedRecall:
                 f"encoder: {wanted.encoder!r} is none that this server offers; leave it out for its own"
             )
         encoder = self._encoders.get(wanted.encoder or self._encoders.default)
+        spec = self._late.chosen(wanted.late)
         try:
-            self._store.create(name, settings, encoder.spec)
+            self._store.create(name, replace(settings, late=spec), encoder.spec)
         except Conflict:  # another was quicker; what it made may be what is wanted
             return self._made_alike(self._store.open(name), name, wanted, settings)
         return True
@@ -208,7 +232,9 @@ class EmbeddedRecall:
             raise Conflict(f"{name} is an alias, of {collection.name}")
         held = collection.settings
         there = CollectionSettings(held.vectors, dict(held.fields), held.synonyms, held.words)
-        if there != settings or wanted.encoder not in ("", collection.encoder.name):
+        late = held.late.model if held.late else ""
+        alike = wanted.encoder in ("", collection.encoder.name) and wanted.late in (None, late)
+        if there != settings or not alike:
             raise Conflict(
                 f"{name} is there already and was made otherwise: settings are for life; make another, and let an "
                 "alias stand for it"
@@ -226,6 +252,8 @@ class EmbeddedRecall:
                 info = self._store.info(name)
                 if info.encoder:
                     self._encoders.wait(info.encoder)
+                with contextlib.suppress(RiddleError):  # loading has said it, and searches do without
+                    self.load_late(name)
                 self._recall(RecallRequest(name, "warm up"), None)
             except RiddleError as error:
                 log.warning("the collection %s: %s", name, error.detail)

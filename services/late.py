@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from retrieval.errors import CollectionNotFound, IndexUnreadable, ModelMissing
-from retrieval.late_encoder import LateEncoder, open_late
+from retrieval.errors import CollectionNotFound, IndexUnreadable, InvalidRequest, ModelMissing
+from retrieval.late_encoder import LateEncoder, late_spec, open_late
 from retrieval.models import find_model
 from retrieval.store import CollectionStore
 from retrieval.token_codec import LateSpec
 from services.loading import Deferred
+from services.model_registry import listed
 from services.settings import Settings
 
 
@@ -44,16 +45,53 @@ def late_of_build(store: CollectionStore, collection: str, settings: Settings, *
     return late_named(chosen, settings.build.late_bits, settings) if chosen else None
 
 
+def late_anew(spec: LateSpec | None, name: str, settings: Settings) -> LateEncoder | None:
+    """For a collection that is made anew of one with ``spec``: the model of that name, none for ``none``, that of
+    ``spec`` where nothing is named. Raises ModelMissing, InvalidRequest for another kind."""
+    if name == "none":
+        return None
+    if name:
+        return late_named(name, settings.build.late_bits, settings)
+    return None if spec is None else late_for(spec, settings)
+
+
 def late_shelf(settings: Settings) -> LateShelf:
-    """Opens the models of whatever collections are searched, when they are."""
-    return LateShelf(lambda spec: late_for(spec, settings))
+    """Opens the models of whatever collections are searched, when they are; new ones get that of the settings."""
+    return LateShelf(
+        lambda spec: late_for(spec, settings),
+        default=settings.build.late,
+        spec_of=lambda name: late_spec(find_model(name, settings.home), bits=settings.build.late_bits),
+        offered=_is_late,
+    )
+
+
+def _is_late(name: str) -> bool:
+    """Whether a caller of the API may name this model: one that the registry lists."""
+    entry = listed(name)
+    return entry is not None and entry.kind == "late"
+
+
+def _missing(spec: LateSpec) -> LateEncoder:
+    raise ModelMissing(f"there is no model here for the token vectors of {spec.model}")
 
 
 class LateShelf:
-    """Models of late interaction by what an index says of them, each loaded once. Thread-safe."""
+    """Models of late interaction by what an index says of them, each loaded once. Thread-safe.
 
-    def __init__(self, load: Callable[[LateSpec], LateEncoder]) -> None:
+    ``default`` is the model of new collections, empty for none; ``offered`` says which others callers may name for
+    one, and ``spec_of`` what an index says of a model by its name.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[LateSpec], LateEncoder] = _missing,
+        *,
+        default: str = "",
+        spec_of: Callable[[str], LateSpec] | None = None,
+        offered: Callable[[str], bool] = lambda name: False,
+    ) -> None:
         self._load = load
+        self._default, self._spec_of, self._offered = default, spec_of, offered
         self._lock = threading.Lock()
         self._held: dict[LateSpec, Deferred[LateEncoder]] = {}
 
@@ -64,6 +102,16 @@ class LateShelf:
     def wait(self, spec: LateSpec) -> LateEncoder:
         """The same, once it is loaded."""
         return self._entry(spec).wait()
+
+    def chosen(self, name: str | None) -> LateSpec | None:
+        """How a new collection keeps token vectors: by the model that its maker names, by the default where that is
+        None, not at all where it is empty. Raises InvalidRequest for a model that is not offered, ModelMissing."""
+        wanted = self._default if name is None else name
+        if not wanted:
+            return None
+        if self._spec_of is None or (wanted != self._default and not self._offered(wanted)):
+            raise InvalidRequest(f"late: {wanted!r} is none that this server offers; leave it out for its own")
+        return self._spec_of(wanted)
 
     def _entry(self, spec: LateSpec) -> Deferred[LateEncoder]:
         with self._lock:

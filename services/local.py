@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -58,8 +58,11 @@ async def local_asker(
     life.end += [recall.aclose, rank.aclose]
     if collection:
         name = (await recall.describe(collection)).encoder
+        loads: list[Callable[[], object]] = [lambda: encoders.wait(name)] if name else []
+        if settings.rank.order == "blend":  # else nothing asks for it
+            loads.append(lambda: recall.load_late(collection))
         rank.start()
-        for load in (lambda: encoders.wait(name), rank.wait) if name else (rank.wait,):
+        for load in (*loads, rank.wait):
             with contextlib.suppress(RiddleError):
                 await asyncio.to_thread(load)
     answerer = answerer_of(settings, life)[0] if write else Answerer((), settings.answer)

@@ -48,13 +48,13 @@ def prepared(
     fields: Fields,
     encoder: Callable[[], Encoder],
     how: Preparation,
-    late: LateEncoder | None = None,
+    late: Callable[[], LateEncoder] | None = None,
 ) -> list[Change | Outcome]:
     """For each change what is to be stored, or the outcome (422) of one that cannot be.
 
     ``encoder`` is called once, and only when a document comes without a vector; what it raises goes through,
     before anything was stored. Texts of all documents are encoded together, those of like length side by side.
-    With ``late`` passages get token vectors too.
+    With ``late``, called when a document comes at all, passages get token vectors too.
     """
     cut = [_cut(change, dimension, fields, how.chunk) for change in changes]
     waiting = [each for each in cut if isinstance(each, _Cut) and each.vectors is None]
@@ -75,11 +75,13 @@ def prepared(
     return done
 
 
-def _tokens(cut: Sequence[_Cut], late: LateEncoder | None, how: Preparation) -> Iterator[TokenCodes | None]:
+def _tokens(
+    cut: Sequence[_Cut], late: Callable[[], LateEncoder] | None, how: Preparation
+) -> Iterator[TokenCodes | None]:
     """Of each document its passages' tokens, those of all encoded together."""
-    if late is None:
+    if late is None or not cut:
         return iter([None] * len(cut))
-    codes = embed_tokens(late, [text for each in cut for text in each.texts()], batch_tokens=how.batch_tokens)
+    codes = embed_tokens(late(), [text for each in cut for text in each.texts()], batch_tokens=how.batch_tokens)
     return iter(codes.split([len(each.chunks) for each in cut]))
 
 

@@ -32,6 +32,7 @@ class WireCollection(Wire):
     vectors: Annotated[str, Field(description="how vectors are indexed, as a spec string")]
     fields: Annotated[dict[str, FieldKind], Field(description="declared kinds of metadata")]
     aliases: Annotated[list[str], Field(description="other names that stand for it")]
+    late: Annotated[str, Field(description="the model that its token vectors come from; empty when it keeps none")] = ""
 
     @classmethod
     def of(cls, view: CollectionView, *, whole: bool) -> WireCollection:
@@ -49,6 +50,7 @@ class WireCollection(Wire):
             vectors=view.vectors,
             fields=dict(view.fields),
             aliases=list(view.aliases),
+            late=view.late,
         )
 
 
@@ -69,6 +71,10 @@ class CollectionRequest(Wire):
     words: list[Term] = Field(
         default_factory=list, max_length=10_000, description="names that are not to be taken apart"
     )
+    late: Annotated[
+        str | None,
+        Field(max_length=200, description="a model of late interaction that `riddle models list` names; empty: none"),
+    ] = None
 
     model_config = ConfigDict(json_schema_extra={"examples": [COLLECTION]})
 
@@ -79,6 +85,7 @@ class CollectionRequest(Wire):
             fields=self.fields,
             synonyms=tuple(map(tuple, self.synonyms)),
             words=tuple(self.words),
+            late=self.late,
         )
 
 

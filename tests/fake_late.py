@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from retrieval._native.late import LateQuery
 from retrieval.encoders import unit
+from retrieval.late_encoder import LateEncoder
+from retrieval.segment import Part
 from retrieval.token_codec import Codec, CodecTables, LateSpec, fitted
 from retrieval.token_vectors import TokenCodes
-from retrieval.types import Vectors
+from retrieval.types import Vectors, passage_text
 
 DIMENSION, CENTROIDS = 32, 20
 
@@ -44,6 +47,16 @@ class FakeLate:
 
     def query(self, text: str) -> LateQuery:
         return self.codec.query(word_vectors(text))
+
+
+def with_tokens(plain: Part, late: LateEncoder) -> Part:
+    """The same with its passages' token vectors."""
+    texts = [
+        passage_text(document.title, chunk.headings, chunk.context, document.text[chunk.start : chunk.end])
+        for document, own in zip(plain.documents, plain.chunks, strict=True)
+        for chunk in own
+    ]
+    return replace(plain, tokens=late.encode(texts))
 
 
 def word_vectors(text: str) -> Vectors:

@@ -20,6 +20,10 @@ CENTROID_BYTES, HEAD_BYTES = 2, 3
 LEAST, STEP = np.float32(0.75), np.float32(1 / 512)
 """Byte ``b`` stands for the factor ``LEAST + b * STEP``. Beside kLeast and kStep in late.cpp."""
 
+_OWN_THREAD = 1 << 18
+"""Multiplications up to which OpenBLAS keeps a product to the thread that asks for it. From there on it waits for
+others, which a busy machine runs when it gets to them: 8 to 16 ms for a query's products, which take 0.1."""
+
 Bytes = NDArray[np.uint8]
 
 
@@ -62,10 +66,19 @@ class LateQuery:
     def of(cls, vectors: Vectors, centroids: Vectors, steps: NDArray[np.float32], weights: Weights) -> LateQuery:
         """``vectors`` float32 ``[q, d]``, ``centroids`` ``[c, d]``, ``steps`` ``[d]``."""
         codes, scales = quantise_int8(np.ascontiguousarray(vectors * steps, np.float32))
-        return cls(np.asarray(centroids @ vectors.T, np.float32), codes, scales, weights)
+        return cls(_products(np.asarray(centroids, np.float32), vectors), codes, scales, weights)
 
     def __len__(self) -> int:
         return len(self.codes)
+
+
+def _products(centroids: Vectors, vectors: Vectors) -> NDArray[np.float32]:
+    """``centroids @ vectors.T``, some rows at a time."""
+    out = np.empty((len(centroids), len(vectors)), np.float32)
+    at_once = max(1, _OWN_THREAD // max(1, vectors.size))
+    for start in range(0, len(centroids), at_once):
+        np.matmul(centroids[start : start + at_once], vectors.T, out=out[start : start + at_once])
+    return out
 
 
 def max_sim(

@@ -22,6 +22,7 @@ from services.gateway.cursor import (
 )
 from services.gateway.ordering import Ordering
 from services.gateway.plan import Plan, SearchLimits, plan_of
+from services.gateway.variety import shown
 from services.ports import RankPort, RecallPort, Rights
 from services.telemetry import Telemetry
 from services.wire import FacetCount, Result, SearchRequest, SearchResponse, SearchResultsEvent
@@ -110,14 +111,16 @@ class Search:
 
         with clock("recall"):
             # What is blended is laid on a scale of all candidates: with fewer of them it would come out otherwise.
-            asked = replace(plan.recall, fetch=None if self._ordering else plan.fetch, deadline_ms=_left(plan, began))
+            fetch, late = (plan.fetch, False) if self._ordering is None else (None, True)
+            asked = replace(plan.recall, fetch=fetch, late=late, deadline_ms=_left(plan, began))
             recalled = await self._recall.recall(asked)
         if self._ordering is None:
             ranked, moved = await self._ranked(plan, recalled, _left(plan, began)), plan.rerank_depth
         else:
             ranked, moved = await self._blended(self._ordering, plan, recalled, began), len(recalled.candidates)
         degraded = (*recalled.degraded, *ranked.degraded)
-        page = replace(cut(plan, recalled, ranked, moved), facets=recalled.facets)
+        page = cut(plan, recalled, ranked, moved, await shown(plan, ranked.candidates, clock))
+        page = replace(page, facets=recalled.facets)
 
         timings = {**clock.ms, **recalled.timings_ms, **ranked.timings_ms}
         found = Found(page, recalled.info.generation, "miss", degraded, timings)
@@ -203,8 +206,8 @@ class Search:
         return done
 
 
-def cut(plan: Plan, recalled: Recalled, ranked: Ranked, moved: int) -> Page:
-    """The page that was asked for; ranking may have moved the first ``moved`` candidates.
+def cut(plan: Plan, recalled: Recalled, ranked: Ranked, moved: int, shown: Sequence[Candidate]) -> Page:
+    """The page that was asked for, of ``shown``; ranking may have moved the first ``moved`` candidates.
 
     Raises Conflict when the cursor's window is no longer this one.
     """
@@ -213,7 +216,7 @@ def cut(plan: Plan, recalled: Recalled, ranked: Ranked, moved: int) -> Page:
     if plan.cursor:
         check_generation(plan.cursor, generation)
         check_window(plan.cursor, window)
-    places = grouped(ranked.candidates, plan.group_size)
+    places = grouped(shown, plan.group_size)
     start = plan.cursor.offset if plan.cursor else 0
     end = start + plan.k
     rest = len(places) + recalled.more - end
@@ -244,7 +247,7 @@ def _state(info: CollectionInfo) -> str:
 
 
 def _left(plan: Plan, began: float) -> float | None:
-    """Milliseconds of the budget that remain; None without one."""
+    """Milliseconds of the budget that remain up to the last stage; None without one."""
     if plan.budget_ms is None:
         return None
-    return max(0.0, plan.budget_ms - (time.monotonic() - began) * 1000)
+    return max(0.0, plan.budget_ms - plan.kept_ms - (time.monotonic() - began) * 1000)

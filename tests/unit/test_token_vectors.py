@@ -28,10 +28,10 @@ from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
 from retrieval.token_codec import CodecTables, LateFile, read_late_file, write_late_file
 from retrieval.token_vectors import TokenCodes, TokenStore, TokenWriter, joined
-from retrieval.types import Document, passage_text
+from retrieval.types import Document
 from services.ports import Put, Remove
 from services.preparing import Preparation, prepared
-from tests.fake_late import FakeLate, fake_codec, word_vectors
+from tests.fake_late import FakeLate, fake_codec, with_tokens, word_vectors
 from tests.fake_models import FakeEncoder
 from tests.parts import numbered, part
 
@@ -40,13 +40,7 @@ SETTINGS = CollectionSettings(late=LATE.spec)
 
 
 def told(documents: Sequence[Document], late: FakeLate | None = LATE) -> Part:
-    plain = part(documents)
-    texts = [
-        passage_text(document.title, chunk.headings, chunk.context, document.text[chunk.start : chunk.end])
-        for document, own in zip(plain.documents, plain.chunks, strict=True)
-        for chunk in own
-    ]
-    return plain if late is None else replace(plain, tokens=late.encode(texts))
+    return part(documents) if late is None else with_tokens(part(documents), late)
 
 
 def upserts(documents: Sequence[Document], late: FakeLate | None = LATE) -> list[Upsert]:
@@ -281,7 +275,7 @@ def test_a_build_gives_passages_token_vectors_and_takes_up_those_that_are_made(
 
 def test_a_document_that_comes_by_itself_is_prepared_with_its_tokens() -> None:
     puts: list[Put | Remove] = [Put(Document("a", "walden pond")), Remove("b"), Put(Document("c", "another one"))]
-    ready = prepared(puts, ENCODER.spec.dimension, {}, lambda: ENCODER, Preparation(), LATE)
+    ready = prepared(puts, ENCODER.spec.dimension, {}, lambda: ENCODER, Preparation(), lambda: LATE)
     first, _, last = ready
     assert isinstance(first, Upsert)
     assert isinstance(last, Upsert)
