@@ -29,7 +29,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,14 @@ import numpy as np
 from retrieval.changes import Delete, Outcome, Upsert
 from retrieval.errors import Conflict, DocumentNotFound, InvalidRequest
 from retrieval.filters import Scope, parse_filter
+from retrieval.late_encoder import LateEncoder
 from retrieval.maintenance import BACKGROUND
 from retrieval.manifest import CollectionSettings
 from retrieval.metadata_values import Scalar
 from retrieval.recall import recall
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
+from retrieval.token_vectors import TokenCodes
 from retrieval.types import (
     Candidate,
     Chunk,
@@ -88,19 +90,31 @@ class Collection:
     Changes are durable when a call returns and found by the next search, also by that of another process that has
     the folder open; `riddle up --home H` serves it when the folder is ``H/collections/NAME``. Thread-safe.
     ``encoder`` is anything with the Encoder protocol (retrieval/types.py), such as what
-    ``retrieval.encoders.open_encoder`` opens; ``chunker`` cuts documents into passages, by default none.
+    ``retrieval.encoders.open_encoder`` opens; ``chunker`` cuts documents into passages, by default none. With
+    ``late``, what ``retrieval.late_encoder.open_late`` opens, passages get token vectors, which ``snapshot().late`` and
+    a server that blends its stages compare; a collection that was created with them takes documents without it too.
     """
 
-    def __init__(self, path: str | Path, encoder: Encoder | None = None, *, chunker: Chunker = whole) -> None:
-        """Open what ``create`` made. Raises CollectionNotFound; IndexUnreadable, for another encoder too."""
+    def __init__(
+        self,
+        path: str | Path,
+        encoder: Encoder | None = None,
+        *,
+        late: LateEncoder | None = None,
+        chunker: Chunker = whole,
+    ) -> None:
+        """Open what ``create`` made. Raises CollectionNotFound; IndexUnreadable, for another encoder too;
+        InvalidRequest for another ``late``."""
         folder = Path(path)
         self._store = CollectionStore(folder.parent, BACKGROUND)
-        self._name, self._encoder, self._chunker = folder.name, encoder, chunker
+        self._name, self._encoder, self._late, self._chunker = folder.name, encoder, late, chunker
         self._collection = self._store.open(folder.name)
         if encoder is not None:
             self.snapshot().check_encoder(encoder.spec)
         elif self._collection.encoder.name:
             raise InvalidRequest(f"{path} holds vectors of {self._collection.encoder.name}: open it with that encoder")
+        if late is not None and late.spec != self._collection.settings.late:
+            raise InvalidRequest(f"{path} was not made for the token vectors of {late.spec.model}")
 
     @classmethod
     def create(
@@ -108,14 +122,18 @@ class Collection:
         path: str | Path,
         encoder: Encoder | None = None,
         *,
+        late: LateEncoder | None = None,
         settings: CollectionSettings | None = None,
         chunker: Chunker = whole,
     ) -> Collection:
         """A new, empty collection. Raises Conflict when there is one, InvalidRequest for a bad name or settings."""
         folder = Path(path)
         spec = WORDS_ALONE if encoder is None else encoder.spec
-        CollectionStore(folder.parent, BACKGROUND).create(folder.name, settings or CollectionSettings(), spec)
-        return cls(folder, encoder, chunker=chunker)
+        settings = settings or CollectionSettings()
+        if late is not None:
+            settings = replace(settings, late=late.spec)
+        CollectionStore(folder.parent, BACKGROUND).create(folder.name, settings, spec)
+        return cls(folder, encoder, late=late, chunker=chunker)
 
     @property
     def info(self) -> CollectionInfo:
@@ -205,19 +223,28 @@ class Collection:
     def _upserts(self, rows: Sequence[tuple[Document, Vectors | None]]) -> list[Upsert]:
         chunks = [self._chunker(document) for document, _ in rows]
         texts = [
-            passage_text(document.title, chunk.headings, chunk.context, document.text[chunk.start : chunk.end])
-            for (document, vector), own in zip(rows, chunks, strict=True)
-            for chunk in own
-            if vector is None
+            [
+                passage_text(document.title, chunk.headings, chunk.context, document.text[chunk.start : chunk.end])
+                for chunk in own
+            ]
+            for (document, _), own in zip(rows, chunks, strict=True)
         ]
-        encoded = iter(self._vectors(texts))
+        wanting = [own for (_, vector), own in zip(rows, texts, strict=True) if vector is None]
+        encoded = iter(self._vectors([text for own in wanting for text in own]))
+        tokens = self._tokens(texts)
         upserts = []
-        for (document, vector), own in zip(rows, chunks, strict=True):
+        for (document, vector), own, codes in zip(rows, chunks, tokens, strict=True):
             if vector is None:
                 empty = np.empty((0, self._collection.encoder.dimension), np.float32)
                 vector = np.array([next(encoded) for _ in own], np.float32) if own else empty
-            upserts.append(Upsert(document, own, vector))
+            upserts.append(Upsert(document, own, vector, tokens=codes))
         return upserts
+
+    def _tokens(self, texts: Sequence[Sequence[str]]) -> Sequence[TokenCodes | None]:
+        """Those of each document's passages."""
+        if self._late is None:
+            return [None] * len(texts)
+        return self._late.encode([text for own in texts for text in own]).split([len(own) for own in texts])
 
     def _vectors(self, texts: Sequence[str]) -> Vectors:
         if self._encoder is None:

@@ -1,4 +1,4 @@
-"""Another encoder for a collection: built anew from its stored text beside the old one, which answers meanwhile."""
+"""Other models for a collection: built anew from its stored text beside the old one, which answers meanwhile."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from retrieval.late_encoder import LateEncoder
 from retrieval.segment import Part
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
+from retrieval.token_vectors import TokenCodes
 from retrieval.types import CollectionInfo, Encoder, passage_text
 from retrieval.upkeep import Say, quiet, renamed
 
@@ -21,7 +22,7 @@ _AT_ONCE = 256
 def reencode(
     store: CollectionStore,
     name: str,
-    encoder: Encoder,
+    encoder: Encoder | None,
     *,
     vectors: str | None = None,
     late: LateEncoder | None = None,
@@ -29,7 +30,8 @@ def reencode(
 ) -> CollectionInfo:
     """Build a collection anew from its stored text with the vectors of ``encoder``, and lead ``name`` to it.
 
-    With ``late`` it gets token vectors too; without, it has none afterwards.
+    Without ``encoder`` it keeps the vectors that it has, to the precision of its index. With ``late`` it gets token
+    vectors, or keeps those that are ``late``'s already; without, it has none afterwards.
 
     The new one is called ``<name>-<n>``; the old one answers until the alias is swapped, in one step, and takes
     changes, which are carried over before. Afterwards the old one is still there under its own name, or, where
@@ -47,7 +49,7 @@ def reencode(
             store,
             target,
             (encoders.encoded(part) for part in snapshot.parts()),
-            encoder=encoder.spec,
+            encoder=source.encoder if encoder is None else encoder.spec,
             settings=settings,
             progress=lambda stage, done: say(stage, done, total),
         )
@@ -71,7 +73,7 @@ def _free_name(store: CollectionStore, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Encoders:
-    dense: Encoder
+    dense: Encoder | None
     late: LateEncoder | None
 
     def encoded(self, part: Part) -> Part:
@@ -80,8 +82,15 @@ class _Encoders:
             for document, own in zip(part.documents, part.chunks, strict=True)
             for chunk in own
         ]
-        tokens = None if self.late is None else self.late.encode(texts)
-        return Part(part.documents, part.chunks, self.dense.encode(texts, "passage"), tokens)
+        vectors = part.vectors if self.dense is None else self.dense.encode(texts, "passage")
+        return Part(part.documents, part.chunks, vectors, self._tokens(part.tokens, texts))
+
+    def _tokens(self, there: TokenCodes | None, texts: list[str]) -> TokenCodes | None:
+        if self.late is None:
+            return None
+        if there is not None and there.spec == self.late.spec and there.counts.all():
+            return there
+        return self.late.encode(texts)
 
 
 def _level(source: Collection, made: Collection, encoders: _Encoders) -> int:

@@ -145,25 +145,31 @@ def restore(
 
 def reencode(
     name: Name,
-    encoder: Annotated[str, typer.Option("--encoder", help="The model that the new vectors are to come from.")],
+    encoder: Annotated[str, typer.Option("--encoder", help="The model that new vectors are to come from.")] = "",
+    late: Annotated[str, typer.Option("--late", help="The same for token vectors; `none` for none.")] = "",
     vectors: Annotated[str, typer.Option("--vectors", help="Another spec of the vector index.")] = "",
     home: Home = None,
     config: Config = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Build a collection anew from its stored text with another encoder, and let its name stand for the new one.
+    """Build a collection anew from its stored text with other models, and let its name stand for the new one.
 
-    The old one answers until then and stays under a name of its own, for `riddle collections delete`.
+    The old one answers until then and stays under a name of its own, for `riddle collections delete`. Vectors that no
+    model is named for are kept.
 
     Example: riddle collections reencode docs --encoder multilingual-e5-small
     """
     from retrieval.reencode import reencode as carried_out
     from services.encoders import encoder_named
+    from services.late import late_anew
 
+    if not (encoder or late or vectors):
+        fail("name what is to be other: --encoder, --late or --vectors")
     settings, store = _store(home, config)
-    store.open(name)
-    found = carried_out(store, name, encoder_named(encoder, settings), vectors=vectors or None, say=_progress())
+    spec = store.open(name).settings.late
+    models = encoder_named(encoder, settings) if encoder else None, late_anew(spec, late, settings)
+    found = carried_out(store, name, models[0], vectors=vectors or None, late=models[1], say=_progress())
     _tell(found, f"is what {name} stands for now", json)
 
 
