@@ -19,9 +19,10 @@ from ranking.pipeline import RankPipeline
 from ranking.stage_table import table_of
 from retrieval.analysis import analyse, language_of
 from retrieval.fusion import rrf
+from retrieval.late_encoder import LateEncoder
 from retrieval.sentences import sentences
 from retrieval.snapshot import Snapshot
-from retrieval.types import Candidate, Encoder, Hits, Passage, StageScore
+from retrieval.types import Candidate, Encoder, Hits, Passage, Rows, StageScore
 
 LEAST_TERMS, MOST_TERMS = 4, 30
 """A sentence of fewer terms asks for nothing in particular; one of more is no question."""
@@ -73,14 +74,16 @@ def ask_items(
     pipeline: RankPipeline,
     depth: int = 50,
     say: Callable[[int, int], None] = lambda done, total: None,
+    late: LateEncoder | None = None,
 ) -> Iterator[Judged]:
     """What each stage says of ``depth`` candidates for each item, the passage in question without its sentence.
 
     The index holds the sentence, so what it says of that passage is put right: the lexical score by the
-    share that the rest has of the whole's BM25, the cosine by encoding the rest.
+    share that the rest has of the whole's BM25, cosine and late score by encoding the rest. ``late`` is the model that
+    the snapshot's token vectors come from.
     """
     for done, item in enumerate(items, 1):
-        candidates = _candidates(item, snapshot, encoder, depth)
+        candidates = _candidates(item, snapshot, encoder, late, depth)
         ranked = pipeline.rank(item.query, candidates, depth=len(candidates)).candidates
         table = table_of(item.query, ranked)
         gains = np.array([float(each.passage.passage_id == item.passage.passage_id) for each in ranked])
@@ -88,7 +91,9 @@ def ask_items(
         say(done, len(items))
 
 
-def _candidates(item: KnownItem, snapshot: Snapshot, encoder: Encoder | None, depth: int) -> list[Candidate]:
+def _candidates(
+    item: KnownItem, snapshot: Snapshot, encoder: Encoder | None, late: LateEncoder | None, depth: int
+) -> list[Candidate]:
     channels = {"lexical": snapshot.lexical(item.query, depth)}
     rest = 0.0
     if encoder is not None and {"*", language_of(item.query)} & set(encoder.spec.languages):
@@ -102,7 +107,18 @@ def _candidates(item: KnownItem, snapshot: Snapshot, encoder: Encoder | None, de
     kept = Hits(fused.rows[:depth], fused.scores[:depth])
     if item.row not in kept.rows:
         return []
-    return _with_stages({**channels, "fused": kept}, item, snapshot)
+    stages = {**channels, "fused": kept}
+    if late is not None and {"*", language_of(item.query)} & set(late.languages):
+        stages["late"] = _late(item, kept.rows, snapshot, late)
+    return _with_stages(stages, item, snapshot)
+
+
+def _late(item: KnownItem, rows: Rows, snapshot: Snapshot, late: LateEncoder) -> Hits:
+    query = late.query(item.query)
+    rest = float(late.encode([item.passage.full_text]).scores(query)[0])
+    scores = snapshot.late(rows, query)
+    known = ~np.isnan(scores)
+    return _rescored(Hits(rows[known], scores[known]), item.row, lambda score: rest)
 
 
 def _rescored(hits: Hits, row: int, change: Callable[[float], float]) -> Hits:

@@ -24,6 +24,7 @@ from retrieval.errors import InvalidRequest, RiddleError
 from retrieval.store import CollectionStore
 from services.bootstrap import collections_folder, rank_pipeline
 from services.encoders import encoder_named
+from services.late import late_for
 from services.local import local_asker
 from services.settings import Settings
 from services.stage_scores import ask_all
@@ -154,12 +155,17 @@ def _about_itself(settings: Settings, collection: str, items: int, depth: int, s
     if snapshot.info.encoder:
         with contextlib.suppress(RiddleError):  # as a search would do: without vectors if need be
             encoder = encoder_named(snapshot.info.encoder, settings)
+    late = None
+    if snapshot.late_spec is not None:
+        with contextlib.suppress(RiddleError):
+            late = late_for(snapshot.late_spec, settings)
     pipeline = RankPipeline(None)
     with contextlib.suppress(RiddleError):
         pipeline = rank_pipeline(settings)
     told = ask_items(
-        drawn, snapshot, encoder, pipeline, min(depth, ITSELF_DEPTH), lambda done, total: say("asking", done, total, 0)
-    )
+        drawn, snapshot, encoder, pipeline, min(depth, ITSELF_DEPTH), lambda done, total: say("asking", done, total, 0),
+        late,
+    )  # fmt: skip
     asked = []
     for number, each in enumerate(told):
         names = tuple(str(place) for place in range(len(each.table)))

@@ -10,9 +10,11 @@ import pytest
 from eval.known_items import ask_items, draw_items
 from ranking.pipeline import RankPipeline
 from retrieval.batch import write_generation
+from retrieval.manifest import CollectionSettings
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
 from retrieval.types import Document
+from tests.fake_late import FakeLate, with_tokens
 from tests.fake_models import FakeEncoder
 from tests.parts import part
 
@@ -66,6 +68,20 @@ def test_the_right_passage_is_marked_and_scored_without_its_sentence(snapshot: S
         assert each.table.of("lexical")[right] < whole.scores[0]
         vectors = ENCODER.encode([item.query], "query"), ENCODER.encode([item.passage.full_text], "passage")
         assert each.table.of("dense")[right] == pytest.approx(float(vectors[0][0] @ vectors[1][0]), abs=1e-3)
+
+
+def test_token_vectors_are_compared_with_the_rest_too(tmp_path: Path) -> None:
+    late, store = FakeLate(), CollectionStore(tmp_path)
+    documents = [Document(name, " ".join(each.format(name) for each in SENTENCES), name) for name in NAMES]
+    told = with_tokens(part(documents, ENCODER, words=60), late)
+    write_generation(store, "docs", [told], encoder=ENCODER.spec, settings=CollectionSettings(late=late.spec))
+    snapshot = store.snapshot("docs")
+    item = draw_items(snapshot, 1)[0]
+    judged = next(ask_items([item], snapshot, ENCODER, RankPipeline(None), late=late))
+    right, query = int(np.argmax(judged.gains)), late.query(item.query)
+    assert judged.table.of("late")[right] == late.encode([item.passage.full_text]).scores(query)[0]
+    assert judged.table.of("late")[right] < snapshot.late(np.array([item.row]), query)[0]
+    assert np.isfinite(judged.table.of("late")).all()
 
 
 def test_words_alone_serve_where_there_is_no_encoder(snapshot: Snapshot) -> None:
