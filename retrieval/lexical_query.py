@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,6 +70,15 @@ def parse_query(text: str, analysis: Analysis) -> LexicalQuery:
     for term in _synonyms(plain, analysis):
         terms.setdefault(term, 1)
     return LexicalQuery(dict(terms), tuple(dict.fromkeys(phrases)), tuple(dict.fromkeys(prefixes)))
+
+
+def widened(query: LexicalQuery, rewordings: Sequence[str], analysis: Analysis) -> LexicalQuery:
+    """``query`` with the terms of other texts that mean the same: each that it lacks counts once; no phrase more."""
+    terms = dict(query.terms)
+    for text in rewordings:
+        for term in analysis(text):
+            terms.setdefault(term, 1)
+    return LexicalQuery(terms, query.phrases, query.prefixes)
 
 
 def scored_terms(query: LexicalQuery, statistics: Statistics) -> list[ScoredTerm]:

@@ -224,6 +224,11 @@ class Passages:
             )
         ]
 
+    def texts(self, rows: Rows | Sequence[int]) -> list[str]:
+        """Title and whole text of these documents, in the order asked."""
+        values = self._documents.at(rows)
+        return list(map("\n".join, zip(values.strings("title"), values.strings("text"), strict=True)))
+
     def passage_rows(self, document_rows: Rows | Sequence[int]) -> list[range]:
         """The rows of each document's passages."""
         values = self._documents.at(document_rows)

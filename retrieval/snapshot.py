@@ -13,8 +13,8 @@ from retrieval.analysis import Analysis
 from retrieval.document_hashes import hashes_of
 from retrieval.errors import DocumentNotFound, InvalidRequest
 from retrieval.filters import EVERYTHING, Scope
-from retrieval.lexical_query import parse_query
-from retrieval.lexical_scoring import Statistics
+from retrieval.lexical_query import LexicalQuery, parse_query, widened
+from retrieval.lexical_scoring import BODY, Statistics
 from retrieval.manifest import Manifest, check_encoder
 from retrieval.metadata_facets import merged_facets
 from retrieval.metadata_values import Scalar
@@ -57,11 +57,32 @@ class Snapshot:
         """Raises IndexUnreadable when this encoder's vectors cannot be compared with those here."""
         check_encoder(self.manifest.collection, self.manifest.encoder, encoder)
 
-    def lexical(self, query: str, depth: int, scope: Scope = EVERYTHING) -> Hits:
-        """The best passages that ``scope`` admits by BM25 over title, headings and body."""
-        parsed = parse_query(query, self.analysis)
+    def lexical(self, query: str, depth: int, scope: Scope = EVERYTHING, rewordings: Sequence[str] = ()) -> Hits:
+        """The best passages that ``scope`` admits by BM25 over title, headings and body.
+
+        ``rewordings`` are texts that mean the same: their terms are looked for beside those of ``query``.
+        """
+        parsed = widened(parse_query(query, self.analysis), rewordings, self.analysis)
         statistics = sum((view.statistics(parsed) for view in self.views), Statistics())
         return self._merged(depth, lambda view: view.lexical(parsed, depth, statistics, scope))
+
+    def holds(self, words: Sequence[str], scope: Scope = EVERYTHING) -> list[bool]:
+        """Whether a passage that ``scope`` admits holds each of these words, in whatever form of it.
+
+        Some microseconds where ``scope`` admits all; else a search for those that so few passages hold that none of
+        these may be admitted.
+        """
+        queries = [LexicalQuery(dict.fromkeys(self.analysis(word), 1)) for word in words]
+        every = LexicalQuery({term: 1 for query in queries for term in query.terms})
+        held = [False] * len(words)
+        for view in self.views:
+            allowed, statistics = view.allowed(scope), view.statistics(every)
+            hidden = 0 if allowed is None else view.passages - allowed.count()
+            for place, query in enumerate(queries):
+                least = min((statistics.frequencies.get((BODY, term), 0) for term in query.terms), default=0)
+                if least and not held[place]:
+                    held[place] = least > hidden or len(view.lexical(query, 1, statistics, scope)) > 0
+        return held
 
     def dense(self, vector: NDArray[np.float32], depth: int, scope: Scope = EVERYTHING) -> Hits:
         """The nearest passages of a unit vector (float32 ``[d]``) that ``scope`` admits, scored by cosine."""

@@ -86,6 +86,10 @@ class SegmentView:
     def read(self, rows: NDArray[np.int64]) -> list[Passage]:
         return self.segment.read(rows)
 
+    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        """Title and text of documents."""
+        return self.segment.columns.texts(rows)
+
     def passage_ids(self, rows: NDArray[np.int64]) -> list[str]:
         return self.segment.columns.passage_ids(rows)
 
@@ -178,6 +182,11 @@ class BlockView:
 
     def read(self, rows: NDArray[np.int64]) -> list[Passage]:
         return self.block.read(rows)
+
+    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        """Title and text of documents."""
+        found = [self.block.document(row) for row in rows.tolist()]
+        return [f"{document.title}\n{document.text}" for document in found]
 
     def passage_ids(self, rows: NDArray[np.int64]) -> list[str]:
         return self.block.passage_ids(rows)

@@ -34,7 +34,7 @@ HEAVY: dict[str, set[str]] = {
         "eval/train/grounding_network.py",
         "eval/train/progress.py",
         *(f"ranking/train/{name}.py" for name in ("batches", "judging", "losses", "networks", "teacher")),
-        *(f"ranking/train/{name}.py" for name in ("trainer", "training")),
+        *(f"ranking/train/{name}.py" for name in ("trainer", "training", "command")),
     },
     "transformers": {
         "generation/embedded.py",
@@ -69,6 +69,7 @@ HEAVY: dict[str, set[str]] = {
         "retrieval/metadata_writer.py",
         "indexing/items.py",
     },
+    "rapidfuzz": {"retrieval/vocabulary.py"},
     "rensa": {"indexing/duplicates.py"},
     "docutils": {"indexing/formats/rst.py", "indexing/formats/rst_nodes.py", "indexing/formats/rst_vocabulary.py"},
     "gguf": set(),
