@@ -63,7 +63,7 @@ def test_these_are_all_the_operations(operations: dict[str, Any]) -> None:
 
 def beyond_the_schema(case: Any) -> bool:
     """What no schema can say: a cursor must be one that was given out, one channel count, a size go with groups,
-    a constant or a scale with its method of fusion.
+    a constant or a scale with its method of fusion, a threshold with scores that are probabilities.
 
     Nor to which lengths a model's vectors can be cut, and which values an operator of Dify's compares.
     """
@@ -78,7 +78,8 @@ def beyond_the_schema(case: Any) -> bool:
     stray = any(fusion.get(name) is not None and method != of for name, of in belongs.items())
     sized = body.get("group_size") is not None and body.get("group_by") is None
     depends = any(body.get(name) is not None for name in ("cursor", "dimensions", "metadata_condition"))
-    return depends or silent or sized or stray
+    uncalibrated = isinstance(ranking, dict) and ranking.get("min_probability") is not None
+    return depends or silent or sized or stray or uncalibrated
 
 
 DRAWN = [label for label in OPERATIONS if "_bulk" not in label]

@@ -150,6 +150,32 @@ def test_what_goes_with_another_method_of_fusion_is_refused_by_name(live: Live, 
         assert said in reply.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("ranking", "said"),
+    [
+        ({"diversity": True}, "ranking.diversity"),
+        ({"diversity": 1.5}, "ranking.diversity"),
+        ({"diversity": "0.5"}, "ranking.diversity"),
+        ({"diversity": {"mmr_lambda": 2}}, "mmr_lambda"),
+        ({"diversity": {"lambda": 0.5}}, "mmr_lambda"),
+        ({"min_probability": 2}, "ranking.min_probability"),
+        ({"min_probability": 0.5}, "they are with `rank.order=blend`"),
+    ],
+)
+def test_a_diversity_or_threshold_that_means_nothing_is_refused_by_name(live: Live, ranking: object, said: str) -> None:
+    for path in ("/v1/search", "/v1/answer"):
+        reply = live.http.post(path, json={"query": "server", "ranking": ranking})
+        assert reply.status_code == 422
+        assert said in reply.json()["detail"]
+
+
+def test_explain_gives_the_place_that_diversity_gave(live: Live) -> None:
+    query = "the package server query words passages results ranked answer"
+    for diversity in (0.5, {"mmr_lambda": 0.5}):
+        reply = live.search(query, k=5, explain=True, ranking={"diversity": diversity}).json()
+        assert [each["explain"]["diversity"]["rank"] for each in reply["results"]] == [1, 2, 3, 4, 5]
+
+
 def test_filters_reach_recall_as_they_were_written_and_hold(live: Live) -> None:
     tree = {"type": "eq", "key": "year", "value": 2024}
     found = live.search("the answer words package", k=20, filters=tree).json()

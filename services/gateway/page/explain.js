@@ -2,8 +2,10 @@
 import { el } from "./dom.js";
 import { millis, number, t } from "./i18n.js";
 
-export const STAGES = ["lexical", "dense", "fused", "rerank"];
-const TIMES = ["describe", "cache", "embed", "lexical", "dense", "fuse", "fetch", "rerank"];
+export const STAGES = ["lexical", "dense", "fused", "late", "ltr", "rerank", "diversity"];
+/** Stages that most servers do without: they have a row when they saw any of the passages shown. */
+const SOMETIMES = ["late", "ltr", "diversity"];
+const TIMES = ["describe", "cache", "embed", "lexical", "dense", "fuse", "late", "fetch", "ltr", "rerank", "blend", "diversity"];
 
 const bar = (share, kind) => el("span", { class: `bar ${kind}`, "aria-hidden": "true" }, el("i", { vars: { "--share": share.toFixed(3) } }));
 
@@ -12,7 +14,8 @@ const bar = (share, kind) => el("span", { class: `bar ${kind}`, "aria-hidden": "
  * so that a bar compares a passage with its neighbours and never one stage with another.
  */
 export function stageTable(position, stages, scales) {
-  const rows = STAGES.map((stage) => {
+  const told = STAGES.filter((stage) => scales[stage] || !SOMETIMES.includes(stage));
+  const rows = told.map((stage) => {
     const [name, meaning] = t(`stages.${stage}`);
     const seen = stages[stage];
     const head = el("th", { scope: "row" }, name, el("small", {}, meaning));

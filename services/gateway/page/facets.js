@@ -51,7 +51,7 @@ export class Facets {
     this.counts = {};
     try {
       if (facets.length) {
-        const ranking = { rerank: { depth: 0 }, fusion: { weights: { lexical: 1, dense: 0 } } };
+        const ranking = { rerank: { depth: 0 }, fusion: { weights: { lexical: 1, dense: 0 } }, diversity: 0 };
         const body = { query, collection, k: 1, facets, ranking, filters: this.tree };
         const response = await request("/v1/search", { method: "POST", body, signal: this.asking.signal, logged: false });
         this.counts = response.facets ?? {};
