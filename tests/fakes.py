@@ -186,7 +186,9 @@ class FakeRecall:
     def _view(self, name: str, rights: Rights) -> CollectionView:
         wanted = self.held[name].wanted
         aliases = tuple(sorted(alias for alias, target in self.aliases.items() if target == name))
-        return CollectionView(self._info(name, _scope(rights)), wanted.vectors, dict(wanted.fields), aliases)
+        return CollectionView(
+            self._info(name, _scope(rights)), wanted.vectors, dict(wanted.fields), aliases, wanted.late or ""
+        )
 
     def _change(self, held: Held, change: Put | Remove) -> Outcome:
         document_id = change.document_id if isinstance(change, Remove) else change.document.document_id

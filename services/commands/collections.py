@@ -121,6 +121,7 @@ def _print(found: WireCollection) -> None:
         "passages": f"{found.passages:,}",
         "encoder": f"{found.encoder or 'none'}, {found.dimension} dimensions",
         "vectors": found.vectors,
+        "late": found.late or "no token vectors",
         "fields": ", ".join(f"{name} ({kind})" for name, kind in found.fields.items()) or "none declared",
         "aliases": ", ".join(found.aliases) or "none",
         "size": "not shown to this key" if found.bytes is None else f"{found.bytes / 1e6:,.1f} MB",

@@ -113,6 +113,8 @@ def _home(home: Path) -> Iterator[Check]:
 def _models(settings: Settings) -> Iterator[Check]:
     chosen, elsewhere = settings.models, settings.services
     yield _encoder(settings) if not elsewhere.embed_url else Check("encoder", "ok", f"asked of {elsewhere.embed_url}")
+    if settings.build.late:
+        yield _model("late", settings.build.late, settings.home, "warn")
     if elsewhere.rank_url:
         yield Check("reranker", "ok", f"asked of {elsewhere.rank_url}")
     else:

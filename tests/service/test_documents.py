@@ -238,6 +238,13 @@ def test_a_collection_is_made_once_and_made_otherwise_is_a_conflict(live: Live) 
         assert live.http.put("/v1/collections/other", json=bad).status_code == 422, bad
 
 
+def test_a_collection_tells_by_which_model_its_token_vectors_are_made(live: Live) -> None:
+    for name, body, model in (("with", {"late": "some-model"}, "some-model"), ("without", {"late": ""}, "")):
+        assert live.http.put(f"/v1/collections/{name}", json=body).json()["late"] == model
+        assert live.http.get(f"/v1/collections/{name}").json()["late"] == model
+    assert live.http.put("/v1/collections/other", json={"late": 2}).status_code == 422
+
+
 def test_an_alias_swaps_one_collection_for_another(live: Live) -> None:
     bulk(live, {"index": {"_id": "new"}}, {"text": "server of the new kind"}, path="/v1/collections/docs-2/_bulk")
     for name, found in (("docs", "guide/install.md"), ("docs-2", "new")):

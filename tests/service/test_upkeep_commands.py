@@ -105,6 +105,14 @@ def test_a_model_that_is_not_there_leaves_the_collection_as_it_was(riddle: Any, 
     assert store.names() == ["docs"]
 
 
+def test_another_index_needs_no_model_and_the_command_says_what_it_wants(riddle: Any, store: CollectionStore) -> None:
+    assert "--late" in riddle("reencode", "docs", code=1)
+    assert "riddle models pull" in riddle("reencode", "docs", "--late", "answerai-colbert-small-v1", code=1)
+    found = riddle("reencode", "docs", "--vectors", "Flat", "--late", "none", "--json")
+    assert (found["encoder"], found["documents"]) == ("fake-encoder", len(DOCUMENTS) + 1)
+    assert store.open("docs").settings.vectors == "Flat"
+
+
 @pytest.mark.parametrize("command", ["rollback", "compact", "verify", "stats"])
 def test_an_unknown_collection_is_named(riddle: Any, command: str) -> None:
     extra = ["--yes"] if command == "rollback" else []

@@ -57,6 +57,13 @@ def test_models_that_are_not_wanted_are_not_missed(settings: Settings) -> None:
     }
 
 
+def test_a_model_of_late_interaction_is_looked_for_where_the_settings_name_one(settings: Settings) -> None:
+    assert "late" not in found(settings)
+    named = replace(settings, build=replace(settings.build, late="answerai-colbert-small-v1"))
+    check = found(named)["late"]
+    assert (check.state, check.mend.split(" --home")[0]) == ("warn", "riddle models pull answerai-colbert-small-v1")
+
+
 def test_a_runtime_that_is_named_is_tried_on_this_processor(settings: Settings) -> None:
     assert "runtime" not in found(settings)
     named = found(replace(settings, models=replace(settings.models, runtime="native")))["runtime"]

@@ -10,6 +10,7 @@ import pytest
 import retrieval
 from retrieval import Chunk, Collection, Document, library
 from retrieval.errors import CollectionNotFound, Conflict, InvalidRequest
+from tests.fake_late import FakeLate
 from tests.fake_models import FakeEncoder
 from tests.parts import cut
 
@@ -93,6 +94,27 @@ def test_opening_with_the_wrong_encoder_or_nothing_there_is_an_error(books: Coll
         Collection(tmp_path / "nothing")
     with pytest.raises(Conflict):
         Collection.create(tmp_path / "books")
+
+
+def test_passages_get_token_vectors_with_a_late_encoder(tmp_path: Path) -> None:
+    late = FakeLate()
+    made = Collection.create(tmp_path / "docs", ENCODER, late=late, chunker=lambda document: cut(document.text, 4))
+    vector = ENCODER.encode(["a white whale"], "passage")[0].tolist()
+    made.upsert(
+        [Document("whale", "A captain hunts a white whale."), {"id": "own", "text": "a white whale", "vector": vector}]
+    )
+    snapshot = made.snapshot()
+    rows = snapshot.lexical("white whale captain", 10).rows
+    texts = [each.full_text for each in snapshot.passages(rows)]
+    query = late.query("white whale")
+    assert len(texts) == 3
+    assert snapshot.late(rows, query).tolist() == late.encode(texts).scores(query).tolist()
+    assert {hit.document_id for hit in made.search("white whale")} == {"own", "whale"}
+    bare = Collection(tmp_path / "docs", ENCODER)
+    bare.upsert({"id": "later", "text": "another whale"})
+    assert "later" in bare
+    with pytest.raises(InvalidRequest, match="not made for the token vectors of another"):
+        Collection(tmp_path / "docs", ENCODER, late=FakeLate(model="another"))
 
 
 def test_a_chunker_may_leave_a_document_without_passages(tmp_path: Path) -> None:

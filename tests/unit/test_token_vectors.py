@@ -193,6 +193,32 @@ def test_a_collection_may_do_without(store: CollectionStore) -> None:
     assert scores(store.snapshot("docs")) == pytest.approx(expected(numbered(range(3))), rel=1e-2)
 
 
+def test_what_no_other_model_is_named_for_is_kept(store: CollectionStore) -> None:
+    texts: list[str] = []
+
+    class Counting(FakeLate):
+        def encode(self, given: Sequence[str]) -> TokenCodes:
+            texts.extend(given)
+            return super().encode(given)
+
+    write_generation(store, "docs", [told(numbered(range(3)))], encoder=ENCODER.spec, settings=SETTINGS)
+    before, wanted = scores(store.snapshot("docs")), FakeEncoder(dimension=32, name="better")
+    reencode(store, "docs", wanted, late=Counting())
+    assert store.info("docs").encoder == "better"
+    hits = store.snapshot("docs").dense(wanted.encode(["x"], "query")[0], 100)
+    assert sorted(store.snapshot("docs").late(hits.rows, LATE.query("walden number3"))) == sorted(before.values())
+    assert texts == []
+    vectors = [each.vectors for each in store.snapshot("docs").parts()]
+    finer = FakeLate(bits=4)
+    reencode(store, "docs", None, late=finer)
+    assert store.snapshot("docs").late_spec == finer.spec
+    assert store.info("docs").encoder == "better"
+    for one, other in zip(vectors, [each.vectors for each in store.snapshot("docs").parts()], strict=True):
+        assert np.allclose(one, other, atol=1e-2)
+    reencode(store, "docs", None)
+    assert store.snapshot("docs").late_spec is None
+
+
 def test_token_files_are_checked_like_the_others_of_a_segment(store: CollectionStore) -> None:
     write_generation(store, "docs", [told(numbered(range(3)))], encoder=ENCODER.spec, settings=SETTINGS)
     (path,) = store.root.rglob("tokens.u8")
