@@ -2,16 +2,20 @@
 
     python -m benchmarks.cross_encoder speed --home .riddle
     python -m benchmarks.cross_encoder quality ../shared/data --home .riddle --queries 200
+    python -m benchmarks.cross_encoder models ms-marco-minilm-l12-v2 riddle-reranker-en --home .riddle
 
 ``speed`` reads 100 pairs of 128 tokens with the first six layers of ms-marco-MiniLM-L-12. Every runtime takes its
 turn in every round, so that load from elsewhere falls on all alike; processor time is printed beside wall time.
 sentence-transformers (torch, float32) and plain onnxruntime (the published int8 graph, batches of 32) are what a
 user would run without us. ``quality`` reranks BM25's first 20 with all twelve layers in float32 and in int8.
+``models`` reads 100 pairs of several lengths with each model, all by our kernel, in turns, and says what each takes of
+memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import gzip
 import json
 import os
@@ -176,6 +180,40 @@ def _print(runs: dict[str, Callable[[], Scores]], rounds: int) -> None:
         )
 
 
+def models(home: Path, names: Sequence[str], lengths: Sequence[int], rounds: int) -> None:
+    runs: dict[tuple[str, int], Callable[[], Scores]] = {}
+    lanes = Lanes(cores())
+    for name in names:
+        files, before = find_model(name, home), _resident()
+        native = native_graph(files)
+        if native is None:
+            raise SystemExit(f"our kernel does not run {name} here")
+        gc.collect()
+        print(f"{name}: {_resident() - before:.0f} MB of memory for weights and tables")
+        for length in lengths:
+            pairs = pairs_of(PAIRS, length)
+            runs[name, length] = partial(in_lanes, native, lanes, pairs, NATIVE_BATCH_TOKENS)
+    wall: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
+    for _ in range(rounds + 1):
+        for key, run in runs.items():
+            began = time.perf_counter()
+            run()
+            wall[key].append((time.perf_counter() - began) * 1000)
+    print(f"{cores()} cores, load {os.getloadavg()[0]:.1f}; {PAIRS} pairs, median ms of {rounds} rounds (best)")
+    print(f"| model | {' | '.join(f'{length} tokens' for length in lengths)} |\n|---{'|---' * len(lengths)}|")
+    for name in names:
+        times = [wall[name, length][1:] for length in lengths]
+        print(f"| {name} | {' | '.join(f'{np.median(each):.0f} ({min(each):.0f})' for each in times)} |")
+
+
+def _resident() -> float:
+    """Megabytes of this process in memory that are no mapped file's."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1000
+    return 0.0
+
+
 def quality(data: Path, home: Path, queries: int) -> None:
     files = find_model(TEACHER, home)
     with tempfile.TemporaryDirectory() as folder:
@@ -243,11 +281,17 @@ def main() -> None:
     compared = parts.add_parser("quality")
     compared.add_argument("data", type=Path)
     compared.add_argument("--queries", type=int, default=200)
-    for each in (timed, compared):
+    beside = parts.add_parser("models")
+    beside.add_argument("names", nargs="+", help="of models that were pulled, or folders")
+    beside.add_argument("--lengths", type=int, nargs="+", default=[48, 96, 128])
+    beside.add_argument("--rounds", type=int, default=9)
+    for each in (timed, compared, beside):
         each.add_argument("--home", type=Path, required=True)
     options = parser.parse_args()
     if options.part == "speed":
         speed(options.home, options.rounds)
+    elif options.part == "models":
+        models(options.home, options.names, options.lengths, options.rounds)
     else:
         quality(options.data, options.home, options.queries)
 

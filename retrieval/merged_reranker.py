@@ -48,9 +48,9 @@ class _Base:
 def merge(base: Path, adapter: Path, into: Path) -> None:
     """Write ``WEIGHTS``, ``CONFIG``, ``TOKENIZER`` and ``CARD``: what transformers and sentence-transformers read.
 
-    ``base`` is the folder of a BERT encoder in safetensors, or of a cross-encoder in ONNX whose matrices onnxruntime
-    made int8; of the latter the layers that the adapter names are taken. Weights are kept in half precision, which is
-    finer than what they are run in. Raises ModelMissing when either is not what it should be.
+    ``base`` is the folder of a BERT encoder or cross-encoder in safetensors, or of a cross-encoder in ONNX whose
+    matrices onnxruntime made int8; of the last the layers that the adapter names are taken. Weights are kept in half
+    precision, which is finer than what they are run in. Raises ModelMissing when either is not what it should be.
     """
     from safetensors.numpy import save_file
 
@@ -69,7 +69,7 @@ def merge(base: Path, adapter: Path, into: Path) -> None:
     shutil.copymode(into / CONFIG, into / WEIGHTS)
     for name in TOKENIZER:
         shutil.copyfile(base / name, into / name)
-    (into / CARD).write_text(_card(LANGUAGES[student]), encoding="utf-8")
+    (into / CARD).write_text(card(LANGUAGES[student]), encoding="utf-8")
 
 
 def export(folder: Path) -> None:
@@ -103,7 +103,8 @@ def _encoder(folder: Path) -> _Base:
         file: Any = safe_open(folder / WEIGHTS, "numpy")
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelMissing(f"{folder} holds no encoder: {error}: pull the model again") from None
-    return _Base(lambda name: np.asarray(file.get_tensor(name), np.float32), {**config, **_pair_config()})
+    prefix = "bert." if config.get("architectures") == ["BertForSequenceClassification"] else ""
+    return _Base(lambda name: np.asarray(file.get_tensor(prefix + name), np.float32), {**config, **_pair_config()})
 
 
 def _some_layers(folder: Path, layers: Sequence[int]) -> _Base:
@@ -150,6 +151,6 @@ def _pair_config() -> Mapping[str, Any]:
     }
 
 
-def _card(languages: Sequence[str]) -> str:
+def card(languages: Sequence[str]) -> str:
     """The front matter from which a folder that no registry lists tells its languages."""
     return "---\nlanguage:\n" + "".join(f"- {each}\n" for each in languages) + "---\n"

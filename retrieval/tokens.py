@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from retrieval.batching import Tokens, padded
 from retrieval.errors import ModelMissing
@@ -36,24 +38,38 @@ def model_inputs(batch: Sequence[Encoded]) -> dict[str, Tokens]:
     }
 
 
-class Tokenizer:
-    """A tokenizer file of the `tokenizers` library. Thread-safe: after it is made it is only read."""
+class Rules:
+    """What a tokenizer file says; models with the same file share it."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises ModelMissing when the file is not a tokenizer."""
+    def __init__(self, path: Path, text: str) -> None:
         import tokenizers
 
-        text = path.read_text(encoding="utf-8")
         try:
             known = "model" in json.loads(text)
         except ValueError:
             known = False
         if not known:
             raise ModelMissing(f"{path} is not a tokenizer file: pull the model again")
-        self._tokenizer: Any = tokenizers.Tokenizer.from_str(text)
+        self.tokenizer: Any = tokenizers.Tokenizer.from_str(text)
         # Files often carry the padding and truncation of whoever exported them.
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+
+
+_OPEN: WeakValueDictionary[str, Rules] = WeakValueDictionary()
+"""Those in use, by the sha256 of their files: an encoder and a reranker with one vocabulary share it. A vocabulary of
+250,000 pieces takes 290 MB and a second and a half."""
+
+
+class Tokenizer:
+    """A tokenizer file of the `tokenizers` library. Thread-safe: after it is made it is only read."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelMissing when the file is not a tokenizer."""
+        text = path.read_text(encoding="utf-8")
+        key = hashlib.sha256(text.encode()).hexdigest()
+        self.rules = _OPEN.get(key) or _OPEN.setdefault(key, Rules(path, text))
+        self._tokenizer = self.rules.tokenizer
         self._single = int(self._tokenizer.num_special_tokens_to_add(False))
         self._pair = int(self._tokenizer.num_special_tokens_to_add(True))
 

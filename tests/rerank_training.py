@@ -1,11 +1,9 @@
-"""A reranker of a few thousand weights and lists that it can learn, for tests of training; run, it trains on them."""
+"""A reranker of a few thousand weights and lists that it can learn, for tests of training."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,18 +102,3 @@ def tiny_training(folder: Path, plan: Plan, out: Path, stop_at: int | None = Non
     """Train the network in ``folder`` by ``plan``."""
     model = cross_encoder(folder, "cpu")
     return train(model, Tokenizer(folder / "tokenizer.json"), tiny_lists(), plan, out, stop_at=stop_at)
-
-
-def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser()
-    for name in ("folder", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    for name in ("steps", "accumulate"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    said = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    tiny_training(said.folder, tiny_plan(said.steps, accumulate=said.accumulate), said.out)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -155,11 +155,13 @@ def _how(found: Trained, card: Mapping[str, Any]) -> str:
     weights, reading = plan["weights"], plan["reading"]
     where = f" on one {card['machine']}" if card["machine"] else ""
     lists = f"{sum(card['lists'].values()):,} train lists; " if card["lists"] else ""
+    often = [f"{name} {times} times" for name, times in plan.get("repeats", {}).items() if times > 1]
+    again = f"; in an epoch {' and '.join(often)}, with other passages each" if often else ""
     return (
         f"{lists}{found.steps} steps of {plan['lists'] * plan['accumulate']} lists with {reading['passages']} "
         f"passages each, pairs of at most {reading['tokens']} tokens{where}; rate {plan['rate']:g}, dropout "
         f"{plan['dropout']:g}, seed {plan['seed']}; weights of the three parts {weights['margin']:g}, "
-        f"{weights['order']:g} and {weights['judged']:g}."
+        f"{weights['order']:g} and {weights['judged']:g}{again}."
     )
 
 

@@ -95,6 +95,15 @@ def test_padding_and_truncation_of_the_exported_file_do_not_count(tokenizer: Tok
     assert (len(short), len(long)) == (3, 16)
 
 
+def test_models_with_the_same_vocabulary_hold_it_once(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    said = {"type": "WordLevel", "vocab": {"<unk>": 0, "cat": 1}, "unk_token": "<unk>"}
+    for name in ("encoder.json", "reranker.json"):
+        (tmp_path / name).write_text(json.dumps({"version": "1.0", "model": said}), encoding="utf-8")
+    one, two = (Tokenizer(tmp_path / name) for name in ("encoder.json", "reranker.json"))
+    assert one.rules is two.rules
+    assert one.rules is not tokenizer.rules
+
+
 def test_a_deadline_in_the_past_scores_nothing(tokenizer: Tokenizer) -> None:
     graph = Overlap()
     assert len(reranker(tokenizer, graph, clock=lambda: 5.0).score("cat", ["cat", "dog"], deadline=5.0)) == 0

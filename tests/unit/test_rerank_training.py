@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from ranking.train.lists import part_of
+from ranking.cross_encoder import open_reranker
+from ranking.train.command import MODEL, SAID, run
+from ranking.train.lists import part_of, write_lists
+from ranking.train.own import own_lists
 from ranking.train.training import ADAPTER, JOURNAL
-from tests.rerank_training import tiny_folder, tiny_plan, tiny_training
+from retrieval.errors import InvalidRequest
+from retrieval.library import Collection
+from retrieval.models import read_model
+from services.settings import environment
+from tests.rerank_training import encoder_folder, tiny_folder, tiny_lists, tiny_plan, tiny_training
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing by a second thread, and wait for it long where others hold the core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +66,93 @@ def test_a_fifth_of_the_questions_is_held_apart_by_name_alone() -> None:
     held = [part_of("scifact", str(number)) == "dev" for number in range(4000)]
     assert 0.18 < sum(held) / len(held) < 0.22
     assert part_of("scifact", "7") == part_of("scifact", "7")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_was_trained_is_a_folder_that_searches_use_and_that_can_be_trained_further(
+    tmp_path: Path, whole: bool
+) -> None:
+    base, lists = encoder_folder(tmp_path / "base"), tiny_lists()
+    changed: dict[str, Any] = {"lora": None} if whole else {}
+    said = run(tiny_plan(16, student="bilingual", **changed), base, lists, tmp_path / "run")
+    assert 0 < said["dev"]["mean"] <= 1
+    assert said["pairs a second"] > 0
+    files = read_model(tmp_path / "run" / MODEL)
+    assert (files.kind, files.languages) == ("reranker", ("en", "zh"))
+    query, texts = lists.lists[1].query, [lists.texts[name] for name in lists.lists[1].passages]
+    scores = {
+        name: open_reranker(files, runtime=name).score(query, texts) for name in ("auto", "sentence-transformers")
+    }
+    assert np.abs(scores["auto"] - scores["sentence-transformers"]).max() < 0.1 * np.ptp(scores["auto"])
+
+    # With a rate of nearly nothing it stays what it was.
+    run(tiny_plan(2, student="english", rate=1e-9, **changed), files.path, lists, tmp_path / "further")
+    again = read_model(tmp_path / "further" / MODEL)
+    assert again.languages == ("en",)
+    same = open_reranker(again, runtime="sentence-transformers").score(query, texts)
+    assert np.abs(same - scores["sentence-transformers"]).max() < 0.02 * np.ptp(same)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # three times the libraries are loaded, which a busy machine takes minutes for
+def test_two_processes_reach_the_losses_of_one_with_twice_the_accumulation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = encoder_folder(tmp_path / "base")
+    write_lists(tmp_path / "lists.jsonl.gz", tiny_lists(80))
+    alone = [sys.executable, "-m", "ranking.train"]
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", alone[-1]]
+    one_each = {**environment(), "OMP_NUM_THREADS": "1"}
+    said: dict[str, Any] = {}
+    for name, command, accumulate in (("one", alone, 4), ("two", together, 2)):
+        out = tmp_path / name
+        options = ["--lists", tmp_path / "lists.jsonl.gz", "--student", "bilingual", "--base", base, "--out", out]
+        options += ["--steps", 6, "--accumulate", accumulate, "--lists-a-step", 2, "--rate", 5e-3, "--dropout", 0]
+        options += ["--rank", 4, "--passages", 4, "--tokens", 32, "--batch-tokens", 120, "--device", "cpu"]
+        subprocess.run([*command, *map(str, options)], check=True, capture_output=True, env=one_each)
+        said[name] = json.loads((out / SAID).read_text(encoding="utf-8"))
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert list(one) == [1, 2, 3, 4, 5, 6]
+    assert two == pytest.approx(one, rel=1e-4)
+    assert len(set(one.values())) == 6
+    assert (said["one"]["processes"], said["two"]["processes"]) == (1, 2)
+    assert said["two"]["dev"] == pytest.approx(said["one"]["dev"], abs=0.02)
+    with capsys.disabled():
+        print("\npairs a second:", ", ".join(f"{name} {each['pairs a second']}" for name, each in said.items()))
+
+
+def judged(folder: Path, rows: list[tuple[str, str, int]]) -> Path:
+    (folder / "qrels").mkdir(parents=True)
+    queries = [{"_id": f"q{number}", "text": f"flags of the command number{number}"} for number in range(20)]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries), encoding="utf-8")
+    lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t{grade}" for query, document, grade in rows)]
+    (folder / "qrels" / "train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_own_judgements_become_lists_with_hard_negatives_of_the_own_collection(tmp_path: Path) -> None:
+    collection = Collection.create(tmp_path / "handbook")
+    collection.upsert({"id": f"d{n}", "text": f"The command number{n} of the set has {n} flags."} for n in range(20))
+    folder = judged(tmp_path / "judged", [*((f"q{n}", f"d{n}", 1) for n in range(20)), ("q0", "d1", 0)])
+    lists = own_lists(folder, "train", collection.snapshot(), None, "en")
+    assert len(lists.lists) == 20
+    assert {each.part for each in lists.lists} == {"train", "dev"}
+    for each in lists.lists:
+        own = each.list_id.rpartition("/q")[2]
+        good = [name for name, grade in zip(each.passages, each.grades, strict=True) if grade]
+        assert [name.partition("#")[0] for name in good] == [f"handbook:d{own}"]
+        assert len(each.passages) > 5
+        assert f"number{own} " in lists.texts[good[0]]
+
+
+def test_judgements_that_do_not_fit_are_refused_in_so_many_words(tmp_path: Path) -> None:
+    collection = Collection.create(tmp_path / "handbook")
+    collection.upsert({"id": "d0", "text": "Something else."})
+    other = judged(tmp_path / "other", [(f"q{n}", "d7", 1) for n in range(20)])
+    with pytest.raises(InvalidRequest, match="lacks the relevant document d7"):
+        own_lists(other, "train", collection.snapshot(), None, "en")
+    with pytest.raises(InvalidRequest, match="no question"):
+        own_lists(judged(tmp_path / "none", [("q0", "d0", 0)]), "train", collection.snapshot(), None, "en")
+    with pytest.raises(InvalidRequest, match=r"no qrels/dev\.tsv"):
+        own_lists(tmp_path / "none", "dev", collection.snapshot(), None, "en")
