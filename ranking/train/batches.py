@@ -79,6 +79,7 @@ class Collator:
     def _labels(self, chosen: Sequence[tuple[RankedList, list[int]]], width: int) -> dict[str, torch.Tensor]:
         shape = (len(chosen), width)
         scores, grades = np.full(shape, NO_SCORE, np.float32), np.zeros(shape, np.float32)
+        late = np.full(shape, NO_SCORE, np.float32)
         present, comparable = np.zeros(shape, bool), np.zeros(shape, bool)
         for number, (each, places) in enumerate(chosen):
             count = len(places)
@@ -88,8 +89,11 @@ class Collator:
             if each.scores:
                 scores[number, :count] = [each.scores[place] for place in places]
                 comparable[number, :count] = _comparable(scores[number, :count], grades[number, :count], self.reading)
-        made = {"scores": scores, "grades": grades, "present": present, "comparable": comparable,
-                "taught": np.array([bool(each.scores) for each, _ in chosen])}  # fmt: skip
+            if each.late:
+                late[number, :count] = [each.late[place] for place in places]
+        made = {"scores": scores, "grades": grades, "present": present, "comparable": comparable, "late": late,
+                "taught": np.array([bool(each.scores) for each, _ in chosen]),
+                "seconded": np.array([bool(each.late) for each, _ in chosen])}  # fmt: skip
         return {name: torch.from_numpy(value) for name, value in made.items()}
 
 
@@ -114,4 +118,4 @@ def numbers(lists: Sequence[RankedList], repeats: Mapping[str, int]) -> list[int
 def of_languages(lists: Lists, languages: Sequence[str]) -> list[RankedList]:
     """Train lists that a student of these languages reads; those across languages where it reads both."""
     wanted = [*languages, "*"] if len(languages) > 1 else list(languages)
-    return [each for each in lists.of("train", wanted) if each.scores or any(each.grades)]
+    return [each for each in lists.of("train", wanted) if each.scores or each.late or any(each.grades)]

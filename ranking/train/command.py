@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=256, help="of a pair at most")
     parser.add_argument("--batch-tokens", type=int, default=32_000, help="at a time")
     for name, value in asdict(Weights()).items():
-        parser.add_argument(f"--{name}", type=float, default=value)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value)
     parser.add_argument("--evaluate-every", type=int, default=0, help="steps; 0 judges at the end alone")
     parser.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")

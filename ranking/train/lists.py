@@ -41,8 +41,8 @@ class RankedList:
 
     ``passages`` are ids, ``grades`` their judgements, ``judged`` how many relevant passages there are in all, found or
     not. Where the teacher cannot read the language, ``teacher_query`` and ``teacher_passages`` are translations that
-    it can. ``scores`` are the teacher's logits, empty where it has not scored; ``similarities`` the cosines of an
-    encoder, empty where there was none.
+    it can. ``scores`` are the teacher's logits, empty where it has not scored; ``late`` those of late interaction, mean
+    cosines of 0 to 1, empty where it has not; ``similarities`` the cosines of an encoder, empty where there was none.
     """
 
     list_id: str
@@ -57,10 +57,11 @@ class RankedList:
     teacher_passages: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
     similarities: tuple[float, ...] = ()
+    late: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         each = (self.grades, self.scores or self.passages, self.similarities or self.passages,
-                self.teacher_passages or self.passages)  # fmt: skip
+                self.teacher_passages or self.passages, self.late or self.passages)  # fmt: skip
         if any(len(values) != len(self.passages) for values in each):
             raise ValueError(f"the list {self.list_id} has {len(self.passages)} passages, and not as many values")
 

@@ -1,9 +1,9 @@
-"""What a student learns from: the teacher's margins, the teacher's whole order, and the judgements."""
+"""What a student learns from: the teacher's margins and whole order, late interaction's order, and the judgements."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -15,12 +15,18 @@ NO_SCORE = -1e9
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much each part counts, and the temperature of the distributions over a list."""
+    """How much each part counts, and the temperature of the distributions over a list.
+
+    ``late`` is that of late interaction's order, a second teacher's. Its scores are mean cosines, which lie within some
+    tenths: over ``late_temperature`` they are spread as the teacher's logits are.
+    """
 
     margin: float = 0.03
     order: float = 1.0
     judged: float = 1.0
     temperature: float = 1.0
+    late: float = 0.0
+    late_temperature: float = 0.03
 
 
 def margin_mse(student: Tensor, teacher: Tensor, best: Tensor, usable: Tensor) -> Tensor:
@@ -63,7 +69,7 @@ class Distillation(nn.Module):
     """The loss that CrossEncoderTrainer calls on what ``ranking.train.batches.Collator`` makes.
 
     Each part is the mean over the lists that have it: ``margin`` and ``order`` over those that the teacher scored,
-    ``judged`` over those with a relevant passage.
+    ``late`` over those that late interaction did, ``judged`` over those with a relevant passage.
     """
 
     def __init__(self, model: Any, weights: Weights) -> None:
@@ -84,9 +90,13 @@ class Distillation(nn.Module):
         best = wanted.masked_fill(~usable, NO_SCORE).argmax(1)
         total = total + weights.margin * margin_mse(own, wanted, best, usable)
         total = total + weights.order * list_net(own, wanted, usable, weights.temperature)
+        if weights.late:
+            seconded = labels["seconded"]
+            second = labels["late"][seconded] * (weights.temperature / weights.late_temperature)
+            order = list_net(student[seconded], second, labels["present"][seconded], weights.temperature)
+            total = total + weights.late * order
         return total + weights.judged * judged(student, labels["grades"], labels["comparable"])
 
     def get_config_dict(self) -> Mapping[str, float]:
         """For the model card that the trainer keeps."""
-        each = self._weights
-        return {"margin": each.margin, "order": each.order, "judged": each.judged, "temperature": each.temperature}
+        return asdict(self._weights)

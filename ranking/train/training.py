@@ -17,9 +17,10 @@ from ranking.train.lists import Lists, RankedList
 from ranking.train.losses import Distillation, Weights
 from ranking.train.networks import LoraShape, adapted, from_encoder, save_adapter, some_layers, teacher_network
 from retrieval.errors import InvalidRequest
+from retrieval.merged_reranker import LANGUAGES
 from retrieval.tokens import Tokenizer
 
-STUDENTS: Mapping[str, tuple[str, ...]] = {"english": ("en",), "bilingual": ("en", "zh")}
+STUDENTS = LANGUAGES
 """Languages that each reads."""
 
 ADAPTER, JOURNAL, CHECKPOINTS = "adapter.safetensors", "journal.jsonl", "checkpoints"

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,19 @@ import pytest
 import torch
 
 from ranking.cross_encoder import open_reranker
+from ranking.train.batches import LIST, Collator, Reading
 from ranking.train.command import MODEL, SAID, run
-from ranking.train.lists import part_of, write_lists
+from ranking.train.late_teacher import late_scored
+from ranking.train.lists import Lists, part_of, read_lists, write_lists
+from ranking.train.losses import Distillation, Weights
 from ranking.train.own import own_lists
 from ranking.train.training import ADAPTER, JOURNAL
 from retrieval.errors import InvalidRequest
 from retrieval.library import Collection
 from retrieval.models import read_model
 from services.settings import environment
+from tests.fake_late import FakeLate
+from tests.grounding import tiny_tokenizer
 from tests.rerank_training import encoder_folder, tiny_folder, tiny_lists, tiny_plan, tiny_training
 
 
@@ -60,6 +66,51 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(base: Path, tmp_path: Path)
     whole, stopped = losses(tmp_path / "whole"), losses(tmp_path / "stopped")
     assert whole
     assert stopped == pytest.approx(whole, rel=1e-4)
+
+
+class Given(torch.nn.Module):
+    """In a network's place: the logits of the rows of a batch are in it."""
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"scores": batch["logits"]}
+
+
+def test_late_interaction_is_a_second_teacher_of_what_it_can_read(tmp_path: Path) -> None:
+    lists = late_scored(tiny_lists(), FakeLate(4), lambda text: None)
+    write_lists(tmp_path / "lists.jsonl.gz", lists)
+    lists = read_lists(tmp_path / "lists.jsonl.gz")
+    assert all(np.argmax(each.late) == 0 for each in lists.lists)
+
+    tokenizer = tiny_tokenizer(tmp_path)
+    collator = Collator(lists.lists, lists.texts, tokenizer, Reading(passages=5, tokens=32, batch_tokens=60), 1)
+    made = collator([{LIST: 0}, {LIST: 1}])
+    assert made["label"]["seconded"].tolist() == [True, True]
+    assert made["label"]["taught"].tolist() == [False, True]
+    late = made["label"]["late"]
+    # Logits at their places in the micro-batches; ``late`` over its temperature is what would be perfect.
+    flat = torch.zeros(late.numel())
+    flat[made["places"].reshape(-1)] = late.reshape(-1) / 0.03
+    weights = Weights(margin=0, order=0, judged=0, late=1.0, late_temperature=0.03)
+    perfect = ([{"logits": flat[:4]}, {"logits": flat[4:]}], made["places"])
+    assert float(Distillation(Given(), weights)(perfect, made["label"])) == pytest.approx(0, abs=1e-5)
+    turned = ([{"logits": -flat}], made["places"])
+    assert float(Distillation(Given(), weights)(turned, made["label"])) > 1
+    without = replace(weights, late=0.0)
+    assert float(Distillation(Given(), without)(turned, made["label"])) == 0
+
+
+def test_lists_that_late_interaction_cannot_read_have_no_opinion_of_it() -> None:
+    class English(FakeLate):
+        languages = ("en",)
+
+    some = tiny_lists(4)
+    chinese = [replace(each, language="zh", list_id=f"{each.list_id} zh") for each in some.lists]
+    translated = [
+        replace(each, teacher_query=each.query, teacher_passages=each.passages, list_id=f"{each.list_id} too")
+        for each in chinese
+    ]
+    found = late_scored(Lists(some.texts, [*some.lists, *chinese, *translated]), English(4), lambda text: None)
+    assert [bool(each.late) for each in found.lists] == [True] * 4 + [False] * 4 + [True] * 4
 
 
 def test_a_fifth_of_the_questions_is_held_apart_by_name_alone() -> None:
