@@ -52,7 +52,9 @@ VARIANTS: Mapping[str, Plan] = {
     "en-spread": replace(ENGLISH, layers=(0, 2, 4, 7, 9, 11), seed=2),
     "bi-fast": BILINGUAL,
     "bi-slow": replace(BILINGUAL, rate=2.5e-4, dropout=0.1, seed=2, weights=Weights(judged=2.0)),
-    "en-judged": replace(ENGLISH, weights=Weights(margin=0.01, order=0.5, judged=1.5), seed=3),
+    "en-judged": replace(
+        ENGLISH, layers=(0, 2, 4, 7, 9, 11), weights=Weights(margin=0.01, order=0.5, judged=1.5), seed=3
+    ),
     "en-full": replace(ENGLISH, rate=1e-4, lora=None),
 }
 
@@ -265,8 +267,8 @@ def variant(name: str, work: Path, device: str, seconds: float) -> None:
 
     end = time.monotonic() + seconds
     lists, gpu = read_lists(work / "scored.jsonl.gz"), device != "cpu"
-    reading = Reading(batch_tokens=40_000) if gpu else Reading(passages=3, tokens=48, batch_tokens=4_000)
-    plan = replace(VARIANTS[name], device=device, workers=6 if gpu else 0, lists=48 if gpu else 2, reading=reading)
+    reading = Reading(passages=12, batch_tokens=60_000) if gpu else Reading(passages=3, tokens=48, batch_tokens=4_000)
+    plan = replace(VARIANTS[name], device=device, workers=6 if gpu else 0, lists=64 if gpu else 2, reading=reading)
     base = work / (TEACHER if plan.student == "english" else E5)
     tokenizer = Tokenizer(base / _TOKENIZER)
     folder = work / name
@@ -302,6 +304,7 @@ def _shortened(each: RankedList, passages: int) -> RankedList:
         teacher_passages=each.teacher_passages[:passages],
         scores=each.scores[:passages],
         similarities=each.similarities[:passages],
+        late=each.late[:passages],
     )
 
 
