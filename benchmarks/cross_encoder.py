@@ -15,7 +15,6 @@ memory.
 from __future__ import annotations
 
 import argparse
-import gc
 import gzip
 import json
 import os
@@ -184,34 +183,25 @@ def models(home: Path, names: Sequence[str], lengths: Sequence[int], rounds: int
     runs: dict[tuple[str, int], Callable[[], Scores]] = {}
     lanes = Lanes(cores())
     for name in names:
-        files, before = find_model(name, home), _resident()
-        native = native_graph(files)
+        native = native_graph(find_model(name, home))
         if native is None:
             raise SystemExit(f"our kernel does not run {name} here")
-        gc.collect()
-        print(f"{name}: {_resident() - before:.0f} MB of memory for weights and tables")
+        print(f"{name}: {native.bytes / 1e6:.0f} MB of weights and tables", flush=True)
         for length in lengths:
-            pairs = pairs_of(PAIRS, length)
-            runs[name, length] = partial(in_lanes, native, lanes, pairs, NATIVE_BATCH_TOKENS)
+            runs[name, length] = partial(in_lanes, native, lanes, pairs_of(PAIRS, length), NATIVE_BATCH_TOKENS)
     wall: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
+    used: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     for _ in range(rounds + 1):
         for key, run in runs.items():
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), time.process_time()
             run()
             wall[key].append((time.perf_counter() - began) * 1000)
-    print(f"{cores()} cores, load {os.getloadavg()[0]:.1f}; {PAIRS} pairs, median ms of {rounds} rounds (best)")
+            used[key].append((time.process_time() - spent) * 1000)
+    print(f"{cores()} cores, load {os.getloadavg()[0]:.1f}; {PAIRS} pairs, median ms of {rounds} rounds (processor ms)")
     print(f"| model | {' | '.join(f'{length} tokens' for length in lengths)} |\n|---{'|---' * len(lengths)}|")
     for name in names:
-        times = [wall[name, length][1:] for length in lengths]
-        print(f"| {name} | {' | '.join(f'{np.median(each):.0f} ({min(each):.0f})' for each in times)} |")
-
-
-def _resident() -> float:
-    """Megabytes of this process in memory that are no mapped file's."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1000
-    return 0.0
+        cells = [f"{np.median(wall[name, each][1:]):.0f} ({np.median(used[name, each][1:]):.0f})" for each in lengths]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def quality(data: Path, home: Path, queries: int) -> None:

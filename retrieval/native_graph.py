@@ -25,6 +25,11 @@ class NativeGraph:
         self._head = model.head
         self._transformer = Transformer(model.tensor, model.shape)
 
+    @property
+    def bytes(self) -> int:
+        """Of memory that weights and tables take."""
+        return self._transformer.bytes
+
     def run(self, inputs: Mapping[str, Tokens]) -> Floats:
         return self._head.logits(self._transformer.firsts(_texts(inputs)))
 

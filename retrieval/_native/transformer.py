@@ -89,6 +89,11 @@ class Transformer:
             self.hidden, inner, shape.heads, shape.layers, shape.epsilon,
         )  # fmt: skip
 
+    @property
+    def bytes(self) -> int:
+        """Of memory that weights and tables take."""
+        return sum(len(each) for each in self._kept)
+
     def firsts(self, texts: Texts) -> Floats:
         """The last layer's vector of each text's first token, float32 ``[texts, hidden]``, in the caller's thread.
 
