@@ -32,9 +32,15 @@ SHOWN = 200
 """Passages that are asked for: all that two channels of depth 100 can bring."""
 
 
+def all_stages(settings: Settings) -> Settings:
+    """Searches as a blend sees them, late interaction among the stages, and read as deep as they ask: what is learned
+    is for that order, whether the settings name it yet or not."""
+    return replace(settings, rank=replace(settings.rank, order="blend", early_stop=0))
+
+
 def recall_only(settings: Settings) -> Settings:
     """Without a cross-encoder: the trees come before it, and it need not be loaded for what they see."""
-    return replace(settings, models=replace(settings.models, reranker=""))
+    return all_stages(replace(settings, models=replace(settings.models, reranker="")))
 
 
 def searched_lists(

@@ -25,6 +25,7 @@ from retrieval.store import CollectionStore
 from services.bootstrap import collections_folder, rank_pipeline
 from services.encoders import encoder_named
 from services.late import late_for
+from services.learning import all_stages
 from services.local import local_asker
 from services.settings import Settings
 from services.stage_scores import ask_all
@@ -107,7 +108,8 @@ def gather(
         raise InvalidRequest(f"{questions.source} judges no document: it cannot tell which order is better")
     degraded: dict[str, int] = {}
     asked_of: list[Asked] = []
-    with contextlib.closing(Loop()) as loop, loop.entered(local_asker(settings, collection=collection)) as asker:
+    seeing = local_asker(all_stages(settings), collection=collection)
+    with contextlib.closing(Loop()) as loop, loop.entered(seeing) as asker:
         told = ask_all(loop, asker, collection, texts, depth, lambda done, total: say("asking", done, total, 0))
         for each in told:
             for stage in each.degraded:

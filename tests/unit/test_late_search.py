@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from indexing.build import build
+from ranking.features import FeatureSet
 from retrieval.store import CollectionStore
 from services.bootstrap import collections_folder
 from services.cache import NoCache
@@ -18,10 +19,12 @@ from services.encoders import encoder_named
 from services.gateway.ordering import Ordering
 from services.gateway.search import Search
 from services.late import late_for, late_of_build
+from services.learning import from_dataset
 from services.local import local_asker
 from services.ports import Rights
 from services.settings import Settings
 from services.telemetry import Telemetry
+from services.tuning import gather, questions_of
 from services.wire import SearchRequest, SearchResponse
 from tests.fakes import FakeRank, FakeRecall
 from tests.requires import need
@@ -103,6 +106,22 @@ async def test_a_blended_search_shows_what_the_real_model_says(settings: Setting
     model = late_for(snapshot.late_spec, settings)
     direct = model.encode([TEXTS[name] for name in said]).scores(model.query(QUESTION))
     assert np.allclose([each.score for each in said.values()], direct, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_what_is_learned_from_searches_sees_late_interaction_whatever_the_order_is(
+    settings: Settings, tmp_path: Path
+) -> None:
+    plain = replace(settings, rank=replace(settings.rank, order="reranker"))
+    judged = tmp_path / "questions.jsonl"
+    judged.write_text(json.dumps({"id": "q", "question": QUESTION, "relevant": ["france"]}), encoding="utf-8")
+    questions = questions_of(plain, "docs", str(judged), None, 10)
+    said = gather(plain, "docs", questions, "judgements", 1, 10, lambda *told: None)
+    assert np.isfinite(said.asked[0].table.of("late")).all()
+    assert questions is not None
+    material = from_dataset(plain, "docs", questions, FeatureSet(), lambda *told: None)
+    column = material.features.names.index("late.score")
+    assert np.isfinite(material.lists[0].vectors[:, column]).all()
 
 
 @pytest.mark.slow
