@@ -25,10 +25,9 @@ import httpx
 import numpy as np
 
 from benchmarks.blend_report import (
-    SHIPPED_SLOPE,
     load,
     measured,
-    pooled,
+    shipped,
     stage,
     usual,
     with_model,
@@ -80,7 +79,7 @@ def rows(out: Path, window: int, depth: int) -> list[Row]:
         told = defaults()
         if name in SETS:
             rest = without(fit, name)
-            told = Tuned(pooled(rest, SHIPPED_SLOPE), (), usual(rest))
+            told = Tuned(shipped(rest), (), usual(rest))
         models = {"dense": ALL[name].encoder, "rerank": ALL[name].reranker}
         scales = told.usual_of(models)
         whole = depth_cut(asked, told, models, depth)
