@@ -16,7 +16,6 @@ import argparse
 import gzip
 import json
 import lzma
-import os
 import shutil
 import subprocess
 import sys
@@ -249,7 +248,9 @@ def _gpus() -> int:
 
 def _own(number: int, gpus: int) -> dict[str, str]:
     """The environment of a process that sees one GPU: a trainer that sees several would take them all."""
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else dict(os.environ)
+    from services.settings import environment
+
+    return {**environment(), "CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else dict(environment())
 
 
 def _begin(

@@ -28,11 +28,11 @@ _VERSION = "2"
 class RankSettings:
     """How much is reranked."""
 
-    depth: int = 20
+    depth: int = 50
     """Candidates that the cross-encoder reads when a request does not say."""
     window_tokens: int = 48
     """Of each the cross-encoder reads the stretch of about so many tokens that fits the query best; 0 for all."""
-    order: Literal["reranker", "blend"] = "reranker"
+    order: Literal["reranker", "blend"] = "blend"
     """What decides: the reranker alone, or all stages, trusted as `riddle tune` learned of the collection."""
     diversity: float = 0.0
     """How much variety counts beside relevance in the first 100 places, 0 to 1, when a request does not say."""

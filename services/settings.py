@@ -88,7 +88,7 @@ class ModelSettings:
 
     encoder: str = "bge-small-en-v1.5"
     """Encoder of new collections: a name that `riddle models list` shows, a folder, or a server (see README.md)."""
-    reranker: str = "ms-marco-minilm-l12-v2"
+    reranker: str = "riddle-reranker-en"
     """Cross-encoder that reorders the first candidates; empty leaves the fused order."""
     generator: str = "smollm2-135m-instruct"
     """Model that answers in process when no generation server is set; empty quotes sentences instead."""

@@ -53,7 +53,7 @@ class CohereRequest(Peer):
     top_n: TopN = None
     max_tokens_per_doc: Annotated[int, Field(ge=1)] = 4096
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "ms-marco-minilm-l12-v2", **_RERANK}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "riddle-reranker-en", **_RERANK}]})
 
 
 class TeiRerankRequest(Peer):

@@ -59,7 +59,7 @@ def test_a_collection_of_the_home_folder_is_measured(home: Path, questions: Path
     manifest = folder.manifest()
     assert manifest.finished
     assert manifest.dataset["queries"] == 2
-    assert manifest.settings["depth"] == 20
+    assert manifest.settings["depth"] == 50
     assert manifest.target["generation"] == "docs@1.0"
     assert manifest.degraded == {"dense": 2, "rerank": 2}
     assert {each.name for each in out.iterdir()} >= {"lexical.trec", "final.trec", "metrics.json", "timings.json"}
