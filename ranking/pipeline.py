@@ -16,8 +16,8 @@ from ranking.reading import read
 from ranking.stage_table import table_of
 from ranking.tuned import Tuned
 from ranking.windows import Windows
-from retrieval.analysis import language_of
 from retrieval.errors import InvalidRequest, RiddleError
+from retrieval.languages import reads
 from retrieval.types import Candidate, Clock, Ranked, Reranker, StageScore
 
 _VERSION = "2"
@@ -183,7 +183,7 @@ def in_reading_order(
 
 
 def _reads(reranker: Reranker, query: str) -> bool:
-    return "*" in reranker.languages or language_of(query) in reranker.languages
+    return reads(reranker.languages, query)
 
 
 def _with_logits(head: Sequence[Candidate], logits: NDArray[np.float32]) -> list[Candidate]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from retrieval.analysis_tokens import HAN_LETTER, HAN_RUN, KANA_RUN, MAX_TERM, Rules, bigrams, folded
+from retrieval.analysis_tokens import HAN_RUN, KANA_RUN, MAX_TERM, Rules, bigrams, folded
 from retrieval.errors import InvalidRequest
+from retrieval.languages import language_of
 from retrieval.sentences import sentences
-from retrieval.types import Language
 
 __all__ = [
     "ANALYSIS_VERSION",
@@ -116,14 +116,6 @@ def default_analysis() -> Analysis:
 def analyse(text: str) -> list[str]:
     """Terms of ``text`` by the default analysis."""
     return default_analysis()(text)
-
-
-def language_of(text: str) -> Language:
-    """``zh`` when Han characters are at least 30 % of the letters, else ``en``."""
-    if text.isascii():
-        return "en"
-    han = len(HAN_LETTER.findall(text))
-    return "zh" if han and han >= 0.3 * sum(map(str.isalpha, text)) else "en"
 
 
 def _version(version: str, settings: Iterable[Any]) -> str:

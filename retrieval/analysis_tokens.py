@@ -37,7 +37,6 @@ _CAMEL = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]")
 _CAMEL_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _PLURAL_ACRONYM = re.compile(r"[A-Z]+s")
 _PIECE = re.compile(r"[^_\-]+")
-HAN_LETTER = re.compile(f"[{_HAN}]")
 HAN_RUN = re.compile(f"[{_HAN}々]+")
 KANA_RUN = re.compile(f"[{_KANA}]+")
 

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from array import array
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +25,8 @@ SAMPLED: Final = 200_000
 """Documents of a segment whose words are counted, drawn over all of it, at most."""
 SAMPLED_CHARS: Final = 400_000_000
 """And so much of their text: two minutes of one core where documents are long."""
+COLLECTIONS: Final = 8
+"""Collections whose words are kept, those asked for last; some 70 MB each where they have half a million words."""
 AGAIN_S: Final = 10.0
 """Seconds after which changes are taken up at the earliest."""
 
@@ -68,13 +70,13 @@ class CollectionWords:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="riddle-words")
 
     def get(self, snapshot: Snapshot) -> Vocabulary | None:
         """What is counted so far, None where that is nothing yet; begins to count anew when it is out of date."""
         with self._lock:
-            kept = self._kept.setdefault((snapshot.info.name, snapshot.info.created), _Kept())
+            kept = self._of(snapshot)
             busy = kept.counting is not None and not kept.counting.done()
             stale = kept.vocabulary is None or kept.state != _state(snapshot)
             if stale and not busy and self._clock() >= kept.due:
@@ -86,7 +88,7 @@ class CollectionWords:
         while True:
             self.get(snapshot)
             with self._lock:
-                kept = self._kept[snapshot.info.name, snapshot.info.created]
+                kept = self._of(snapshot)
                 counting, found = kept.counting, kept.vocabulary
                 if found is not None and kept.state == _state(snapshot):
                     return found
@@ -96,6 +98,14 @@ class CollectionWords:
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _of(self, snapshot: Snapshot) -> _Kept:
+        key = snapshot.info.name, snapshot.info.created
+        kept = self._kept.setdefault(key, _Kept())
+        self._kept.move_to_end(key)
+        if len(self._kept) > COLLECTIONS:
+            self._kept.popitem(last=False)
+        return kept
 
     def _count(self, snapshot: Snapshot, kept: _Kept) -> None:
         state, parts = _state(snapshot), {}

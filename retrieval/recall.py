@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval._native.late import LateQuery
-from retrieval.analysis import language_of
 from retrieval.errors import IndexUnreadable, RiddleError, Unavailable
 from retrieval.filters import EVERYTHING, Scope
 from retrieval.fusion import FusionMethod, Normalisation, fuse
+from retrieval.languages import reads
 from retrieval.late_encoder import LateEncoder
 from retrieval.snapshot import Snapshot
 from retrieval.types import Candidate, Clock, Encoder, Hits, Passage, Recalled, Rows, StageScore, Vectors
@@ -48,6 +49,22 @@ class RecallSettings:
         return {"lexical": self.lexical_weight, "dense": self.dense_weight}
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Other words for a query: the lexical channel looks for their terms beside those of the query."""
+
+    meant: str = ""
+    """The query with its misspelt words put right: encoders read it in its place. To average both vectors loses."""
+    rewordings: tuple[str, ...] = ()
+    """Their vectors are averaged with the query's."""
+    passages: tuple[str, ...] = ()
+    """As an answer could read, for the encoder alone: averaged with the query (HyDE, Gao et al., ACL 2023)."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (self.meant, *self.rewordings) if self.meant else self.rewordings
+
+
 def recall(
     snapshot: Snapshot,
     encoder: Encoder | None,
@@ -61,6 +78,7 @@ def recall(
     weights: Mapping[str, float] | None = None,
     fetch: int | None = None,
     late: LateEncoder | None = None,
+    beside: Beside = Beside(),
     ends: float | None = None,
     clock: Clock | None = None,
 ) -> Recalled:
@@ -71,6 +89,8 @@ def recall(
     is left out without an encoder, and for a language that the encoder was not trained for; when the
     encoder fails or is not the one of the index it is left out and ``degraded`` says ``dense``.
 
+    What ``beside`` brings is searched with the query; late interaction reads what was meant and no rewording.
+
     With ``late`` all candidates whose token vectors are known get the stage ``late``, which changes nothing of their
     order. It is left out where the dense channel would be, and named likewise, also when its query is not encoded by
     ``ends``, a ``time.monotonic()`` instant. That goes on beside all else: ``late`` on the clock is what it adds.
@@ -78,13 +98,13 @@ def recall(
     clock = clock or Clock()
     rankings: dict[str, Hits] = {}
     degraded: tuple[str, ...] = ()
-    encoding = None if encoder is None else _begin_encoding(snapshot, encoder, query, clock)
-    asking = None if late is None else _begin_asking(snapshot, late, query)
+    encoding = None if encoder is None else _begin_encoding(snapshot, encoder, query, beside, clock)
+    asking = None if late is None else _begin_asking(snapshot, late, beside.meant or query)
     with clock("lexical"):
-        rankings["lexical"] = snapshot.lexical(query, depth, scope)
+        rankings["lexical"] = snapshot.lexical(query, depth, scope, beside.texts)
     if encoding is not None:
         try:
-            vector = encoding.result()[0]
+            vector = encoding.result()
             with clock("dense"):
                 rankings["dense"] = snapshot.dense(vector, depth, scope)
         except RiddleError:
@@ -110,21 +130,26 @@ def _digest(names: Sequence[str]) -> str:
     return hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
 
 
-def _begin_encoding(snapshot: Snapshot, encoder: Encoder, query: str, clock: Clock) -> Future[Vectors] | None:
-    if not snapshot.info.passages or not _reads(encoder.spec.languages, query):
+def _begin_encoding(
+    snapshot: Snapshot, encoder: Encoder, query: str, beside: Beside, clock: Clock
+) -> Future[NDArray[np.float32]] | None:
+    if not snapshot.info.passages or not reads(encoder.spec.languages, query):
         return None
 
-    def encode() -> Vectors:
+    def encode() -> NDArray[np.float32]:
         snapshot.check_encoder(encoder.spec)
         with clock("embed"):
-            return encoder.encode([query], "query")
+            vectors = encoder.encode([beside.meant or query, *beside.rewordings], "query")
+            if beside.passages:
+                vectors = np.concatenate([vectors, encoder.encode(beside.passages, "passage")])
+            return vectors[0] if len(vectors) == 1 else _mean(vectors)
 
     return _pool().submit(encode)
 
 
 def _begin_asking(snapshot: Snapshot, late: LateEncoder, query: str) -> Future[LateQuery] | None:
     wanted = snapshot.late_spec
-    if wanted is None or not snapshot.info.passages or not _reads(late.languages, query):
+    if wanted is None or not snapshot.info.passages or not reads(late.languages, query):
         return None
 
     def ask() -> LateQuery:
@@ -152,8 +177,11 @@ def _late(snapshot: Snapshot, rows: Rows, asking: Future[LateQuery], ends: float
     return Hits(rows[best], scores[best])
 
 
-def _reads(languages: Sequence[str], query: str) -> bool:
-    return "*" in languages or language_of(query) in languages
+def _mean(vectors: Vectors) -> NDArray[np.float32]:
+    """Their mean direction; that of the first where they cancel each other out."""
+    mean = vectors.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    return np.asarray(mean / length if length > 1e-6 else vectors[0], np.float32)
 
 
 def _candidates(passages: Sequence[Passage], stages: Mapping[str, Hits]) -> tuple[Candidate, ...]:

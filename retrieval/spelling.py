@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,7 +46,7 @@ class _Typed:
     plain: str
 
 
-def corrected(query: str, snapshot: Snapshot, vocabulary: Vocabulary, scope: Scope) -> Correction | None:
+def corrected(query: str, snapshot: Snapshot, words: Callable[[], Vocabulary], scope: Scope) -> Correction | None:
     """``query`` with its misspelt words put right; None where nothing is amiss, or nothing better is known.
 
     Only words that no passage holds which the principals of ``scope`` may read, whatever its filter; what takes their
@@ -54,6 +54,7 @@ def corrected(query: str, snapshot: Snapshot, vocabulary: Vocabulary, scope: Sco
     dashes or capitals inside, abbreviations, words of three letters and less, and Chinese are left as they are. Words
     that were run together are parted where they stand side by side somewhere, and parted ones joined. Where more than
     ``FEW`` words and more than half of them are unknown nothing is changed: that is another language or subject.
+    ``words`` are asked for only where a word is unknown. Raises what that raises.
     """
     typed = list(_typed(query))
     readable = Scope(principals=scope.principals)
@@ -61,7 +62,7 @@ def corrected(query: str, snapshot: Snapshot, vocabulary: Vocabulary, scope: Sco
     doubtful = [place for place, knows in enumerate(known) if not knows and len(typed[place].plain) >= SHORTEST]
     if not doubtful or len(doubtful) > max(FEW, len(typed) // 2):
         return None
-    look = _Look(snapshot, vocabulary, scope)
+    look = _Look(snapshot, words(), scope)
     made: list[tuple[_Typed, str]] = []
     for place in doubtful[:MOST]:
         if made and typed[place].start < made[-1][0].end:  # taken into the word before

@@ -182,6 +182,8 @@ class Recalled:
     """Candidates that follow these and were not fetched."""
     order: str = ""
     """A digest of the ids of all candidates in their order: tells whether another call found the same."""
+    correction: Correction | None = None
+    """What the query was taken to mean, where words of it are misspelt and that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,9 @@ from services.rank.app import create_app as create_rank
 from services.recall.app import create_app as create_recall
 from services.settings import Settings
 from services.shelf import EncoderShelf
+from services.spelling import Spelling
 from services.telemetry import Telemetry
-from services.writers import answerer_of
+from services.writers import answerer_of, rewriting_of
 
 Say = Callable[[str], None]
 Ready = Callable[[], Awaitable[Mapping[str, str]]]
@@ -83,8 +84,8 @@ def gateway_app(settings: Settings, say: Say | None = None) -> FastAPI:
     embed = embed_port(settings, lambda: encoders.wait(encoders.default), life, telemetry)
     scores = score_port(settings, life, telemetry)
     jobs = _jobs(settings, encoders)
-    ordering = ordering_of(settings)
-    parts = Parts(recall, rank, answerer, cache, telemetry, door, jobs, writer, log, embed, scores, ordering)
+    ordering, rewriting = ordering_of(settings), rewriting_of(settings, cache, life)
+    parts = Parts(recall, rank, answerer, cache, telemetry, door, jobs, writer, log, embed, scores, ordering, rewriting)
     life.announce(parts.ready, say)
     return create_gateway(parts, gateway_settings(settings), lifespan=life.span)
 
@@ -167,6 +168,7 @@ def _embedded_recall(settings: Settings, encoders: EncoderShelf, life: Life) -> 
         how=Preparation(settings.chunk, settings.build.batch_tokens),
         offered=_is_encoder,
         late=late_shelf(settings),
+        spelling=Spelling(eager=settings.query.spelling != "off"),
     )
     life.begin.append(recall.start)
     life.end.append(recall.aclose)
@@ -280,6 +282,9 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         normalisation=settings.recall.normalisation,
         diversity=settings.rank.diversity,
         calibrated=settings.rank.order == "blend",
+        spelling=settings.query.spelling,
+        rewrite=settings.query.rewrite if settings.generation.url else "off",
+        rewrites=bool(settings.generation.url),
     )
     upload_room = settings.jobs.max_upload_bytes + (1 << 20)  # the parts' own headers
     return GatewaySettings(

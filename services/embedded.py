@@ -18,7 +18,7 @@ from retrieval.filters import Scope, parse_filter
 from retrieval.late_encoder import LateEncoder
 from retrieval.manifest import CollectionSettings
 from retrieval.pauses import keep_pauses_short
-from retrieval.recall import recall
+from retrieval.recall import Beside, recall
 from retrieval.snapshot import Snapshot
 from retrieval.store import CollectionStore
 from retrieval.types import (
@@ -35,6 +35,7 @@ from services.pool import Pool
 from services.ports import CollectionView, NewCollection, Put, RecallRequest, Remove, Rights, Written
 from services.preparing import Preparation, prepared
 from services.shelf import EncoderShelf, InTime
+from services.spelling import Spelling
 
 log = logging.getLogger("riddle.embedded")
 
@@ -56,8 +57,10 @@ class EmbeddedRecall:
         how: Preparation | None = None,
         offered: Callable[[str], bool] = lambda name: False,
         late: LateShelf | None = None,
+        spelling: Spelling | None = None,
     ) -> None:
         self._store = store
+        self._spelling = spelling or Spelling()
         self._late = late or LateShelf()
         self._encoders = encoders
         self._default = default_collection
@@ -126,6 +129,7 @@ class EmbeddedRecall:
     async def aclose(self) -> None:
         await self._pool.aclose()
         await self._writes.aclose()
+        self._spelling.close()
         self._encoding.shutdown(wait=False, cancel_futures=True)
 
     def _view(self, collection: Collection, rights: Rights) -> CollectionView:
@@ -148,6 +152,9 @@ class EmbeddedRecall:
         if encoder is not None and ends is not None:
             encoder = InTime(encoder, ends, self._encoding)
         clock = Clock()
+        correction, unspelt = self._spelling(request, snapshot, scope, ends, clock)
+        missing += unspelt
+        meant = correction.query if correction and request.spelling == "on" else ""
         found = recall(
             snapshot,
             encoder,
@@ -160,6 +167,7 @@ class EmbeddedRecall:
             weights=request.weights,
             fetch=request.fetch,
             late=late,
+            beside=Beside(meant, request.rewordings, request.passages),
             ends=ends,
             clock=clock,
         )
@@ -168,6 +176,8 @@ class EmbeddedRecall:
                 counts = snapshot.facets(request.facets, scope)
             facets = {key: tuple(values) for key, values in counts.items()}
             found = replace(found, facets=facets, timings_ms=clock.ms)
+        if correction is not None:
+            found = replace(found, correction=correction)
         return replace(found, degraded=tuple(dict.fromkeys((*found.degraded, *missing)))) if missing else found
 
     def _encoder_of(self, snapshot: Snapshot, request: RecallRequest) -> tuple[Encoder | None, tuple[str, ...]]:
@@ -255,6 +265,8 @@ class EmbeddedRecall:
                 with contextlib.suppress(RiddleError):  # loading has said it, and searches do without
                     self.load_late(name)
                 self._recall(RecallRequest(name, "warm up"), None)
+                if name == self._default and self._spelling.eager:
+                    self._spelling.begin(self._store.snapshot(name))
             except RiddleError as error:
                 log.warning("the collection %s: %s", name, error.detail)
                 if name == self._default and error.code == "index_unreadable":

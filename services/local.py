@@ -28,8 +28,9 @@ from services.pool import Pool
 from services.ports import Rights
 from services.settings import Settings
 from services.shelf import EncoderShelf
+from services.spelling import Spelling
 from services.telemetry import Telemetry
-from services.writers import answerer_of
+from services.writers import answerer_of, rewriting_of
 
 
 @asynccontextmanager
@@ -53,6 +54,7 @@ async def local_asker(
         settings.default_collection,
         Pool("recall", workers=1, queue=at_once),
         late=late_shelf(settings),
+        spelling=Spelling(patient=True),
     )
     rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=1, queue=at_once))
     life.end += [recall.aclose, rank.aclose]
@@ -67,7 +69,9 @@ async def local_asker(
                 await asyncio.to_thread(load)
     answerer = answerer_of(settings, life)[0] if write else Answerer((), settings.answer)
     telemetry = Telemetry()
-    search = Search(recall, rank, NoCache(), gateway_settings(settings).search, telemetry, ordering_of(settings))
+    limits, cache = gateway_settings(settings).search, NoCache()
+    rewriting = rewriting_of(settings, cache, life)
+    search = Search(recall, rank, cache, limits, telemetry, ordering_of(settings), rewriting)
     async with life.span(FastAPI()):
         yield LocalAsker(
             search, Answers(answerer, telemetry, most=max(32, at_once)), recall, settings.default_collection, rights

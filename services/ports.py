@@ -14,6 +14,7 @@ from retrieval.changes import Outcome
 from retrieval.filters import FieldType
 from retrieval.fusion import FusionMethod, Normalisation
 from retrieval.types import Candidate, CollectionInfo, Document, Ranked, Recalled
+from services.query_settings import Spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ class RecallRequest:
     """So many candidates, best first, are handed back with their passages; None for all."""
     late: bool = True
     """Whether candidates are to be compared by their token vectors, where the collection keeps them."""
+    spelling: Spelling = "off"
+    """Whether misspelt words are put right: ``on`` searches what was meant beside what was typed."""
+    rewordings: tuple[str, ...] = ()
+    """Texts that mean the same as ``query``, searched beside it."""
+    passages: tuple[str, ...] = ()
+    """Passages as an answer could read, for the dense channel."""
     deadline_ms: float | None = None
     """Time left from now. A channel that cannot keep it is left out and named in ``degraded``; the
     lexical channel, the lowest rung, always runs."""

@@ -17,6 +17,7 @@ from ranking.pipeline import RankSettings
 from retrieval.recall import RecallSettings
 from services.peers.limits import PeerSettings
 from services.query_log import LogSettings
+from services.query_settings import QuerySettings
 from services.settings_load import (
     Given,
     Known,
@@ -194,6 +195,7 @@ class Settings:
     models: ModelSettings = field(default_factory=ModelSettings)
     chunk: ChunkSettings = field(default_factory=ChunkSettings)
     build: BuildSettings = field(default_factory=BuildSettings)
+    query: QuerySettings = field(default_factory=QuerySettings)
     recall: RecallSettings = field(default_factory=RecallSettings)
     rank: RankSettings = field(default_factory=RankSettings)
     answer: AnswerSettings = field(default_factory=AnswerSettings)

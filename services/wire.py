@@ -11,6 +11,7 @@ from generation.events import Citation, FinalAnswer
 from retrieval.types import Candidate, StageScore
 from services.examples import ANSWER_REQUEST, FILTERS, SEARCH_REQUESTS, SEARCH_RESPONSE
 from services.wire_ranking import RankingOptions
+from services.wire_understanding import Corrected, Understanding
 
 Scalar = str | int | float | bool | None
 WireMetadata: TypeAlias = dict[str, Scalar | list[Scalar]]
@@ -67,6 +68,7 @@ class SearchRequest(Wire):
     ] = []
     cursor: Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")] = None
     ranking: RankingOptions = RankingOptions()
+    understanding: Understanding = Understanding()
     budget_ms: Budget = None
     explain: Annotated[bool, Field(description="say what each stage made of each passage")] = False
 
@@ -85,6 +87,7 @@ class AnswerRequest(Wire):
     k: Count = None
     filters: Filters = None
     ranking: RankingOptions = RankingOptions()
+    understanding: Understanding = Understanding()
     budget_ms: Budget = None
     explain: bool = False
 
@@ -97,6 +100,7 @@ class AnswerRequest(Wire):
             k=self.k,
             filters=self.filters,
             ranking=self.ranking,
+            understanding=self.understanding,
             budget_ms=self.budget_ms,
             explain=self.explain,
         )
@@ -153,6 +157,7 @@ class FacetCount(Wire):
 
 class SearchResponse(Wire):
     results: list[Result]
+    correction: Corrected = None
     facets: Annotated[
         dict[str, list[FacetCount]] | None, Field(description="by key, most documents first; only when asked for")
     ] = None
@@ -195,6 +200,7 @@ class SearchResultsEvent(Wire):
     generation: str
     results: list[Result]
     degraded: list[str] = []
+    correction: Corrected = None
 
 
 class FinalAnswerEvent(Wire):
@@ -227,6 +233,7 @@ class AnswerResponse(FinalAnswerEvent):
 
     generation: str
     results: list[Result]
+    correction: Corrected = None
 
 
 class Readiness(Wire):

@@ -13,10 +13,15 @@ from generation.embedded import EmbeddedModel
 from generation.engine import ChatModel
 from retrieval.errors import ModelMissing
 from retrieval.models import find_model
+from services.cache import Cache
 from services.frame import Ready
+from services.gateway.rewriting import Rewriting
 from services.life import Life
 from services.loading import Deferred
 from services.settings import Settings
+
+REWRITE_TOKENS = 200
+"""Of a query in other words, or of a passage as an answer could be."""
 
 
 def answerer_of(settings: Settings, life: Life) -> tuple[Answerer, Ready]:
@@ -41,7 +46,7 @@ def answerer_of(settings: Settings, life: Life) -> tuple[Answerer, Ready]:
     return Answerer(models, settings.answer), ready
 
 
-def chat_server(settings: Settings, life: Life) -> ChatServer:
+def chat_server(settings: Settings, life: Life, max_tokens: int = 400) -> ChatServer:
     """The server that the settings name; its connections are closed when ``life`` ends."""
     chosen = settings.generation
     client = httpx.AsyncClient(
@@ -50,7 +55,17 @@ def chat_server(settings: Settings, life: Life) -> ChatServer:
         timeout=httpx.Timeout(chosen.timeout_s, connect=min(chosen.timeout_s, 2.0)),
     )
     life.end.append(client.aclose)
-    return ChatServer(client, ChatOptions(model=chosen.model))
+    return ChatServer(client, ChatOptions(model=chosen.model, max_tokens=max_tokens))
+
+
+def rewriting_of(settings: Settings, cache: Cache, life: Life) -> Rewriting | None:
+    """What that server adds to queries; None where no server is named."""
+    chosen, limits = settings.generation, settings.query
+    if not chosen.url:
+        return None
+    server = chat_server(settings, life, max_tokens=REWRITE_TOKENS)
+    name = f"{chosen.url} {chosen.model}"
+    return Rewriting(server, cache, name=name, within_ms=limits.rewrite_ms, most=limits.rewrites)
 
 
 def _warmed(model: EmbeddedModel, life: Life) -> Callable[[], str]:

@@ -107,6 +107,8 @@ def search(
         say("nothing found")
     for name, counts in (found.facets or {}).items():
         say(f"{name}: " + (", ".join(f"{each.value} ({each.count:,})" for each in counts) or "in no document"))
+    if found.correction:
+        note(f"{'searched' if found.correction.searched else 'did you mean'}: {found.correction.query}")
     _print_degraded(found.degraded)
 
 

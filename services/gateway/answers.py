@@ -80,7 +80,12 @@ class Answers:
         if final is None:
             raise GenerationFailed("the answer ended before it was complete", stage="generation")
         account = FinalAnswerEvent.of(final, found.timings_ms, found.degraded)
-        return AnswerResponse(**dict(account), generation=found.generation, results=found.results(explain=explain))
+        return AnswerResponse(
+            **dict(account),
+            generation=found.generation,
+            results=found.results(explain=explain),
+            correction=found.correction(),
+        )
 
     async def events(self, question: str, found: Found, heard: Heard = _nobody) -> AsyncGenerator[Event]:
         """What the answerer says, counted. Raises Overloaded, GenerationFailed, Unavailable."""

@@ -25,6 +25,7 @@ from services.gateway.openapi import limited_openapi
 from services.gateway.ordering import Ordering
 from services.gateway.plan import SearchLimits
 from services.gateway.recording import Recorder
+from services.gateway.rewriting import Rewriting
 from services.gateway.search import Search
 from services.http import PROBLEM_RESPONSES, STATUS, request_id_of
 from services.leaving import add_leaving_handler, unless_client_leaves
@@ -82,6 +83,8 @@ class Parts:
     """The reranker behind the rerank endpoints; None offers none."""
     ordering: Ordering | None = None
     """How collections are ranked by all stages together; None leaves the order to the reranker."""
+    rewriting: Rewriting | None = None
+    """What a language model adds to queries; None where there is none."""
 
     async def ready(self) -> Mapping[str, str]:
         """Part name to ``ok`` or to the reason why it is not ready."""
@@ -91,7 +94,9 @@ class Parts:
 
 def create_app(parts: Parts, settings: GatewaySettings, *, lifespan: Lifespan = no_lifespan) -> FastAPI:
     """The gateway over any implementation of the ports. Starts nothing; ``lifespan`` does."""
-    search = Search(parts.recall, parts.rank, parts.cache, settings.search, parts.telemetry, parts.ordering)
+    search = Search(
+        parts.recall, parts.rank, parts.cache, settings.search, parts.telemetry, parts.ordering, parts.rewriting
+    )
     recorder = Recorder(parts.log, parts.rank, settings.search)
     agents = agents_app(
         search,

@@ -11,8 +11,10 @@ from retrieval.filters import canonical, parse_filter
 from retrieval.fusion import FusionMethod, Normalisation
 from services.gateway.cursor import Cursor, check_question, question_digest, read_cursor
 from services.ports import RecallRequest, Rights
+from services.query_settings import Rewrite, Spelling
 from services.wire import SearchRequest
 from services.wire_ranking import Fusion, Mmr, RankingOptions
+from services.wire_understanding import Understanding
 
 DIVERSITY_MS = 20.0
 """Comparing a hundred passages of 1,400 characters takes 16 ms of one core."""
@@ -35,6 +37,10 @@ class SearchLimits:
     diversity: float = 0.0
     calibrated: bool = False
     """Whether scores are probabilities of relevance."""
+    spelling: Spelling = "off"
+    rewrite: Rewrite = "off"
+    rewrites: bool = False
+    """Whether there is a model that can rewrite queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Plan:
     diversity: float = 0.0
     """How much variety counts beside relevance, 0 to 1."""
     min_probability: float | None = None
+    rewrite: Rewrite = "off"
+    """What a model adds to the query before it is searched."""
 
     @property
     def fetch(self) -> int | None:
@@ -89,6 +97,8 @@ class Plan:
             "rerank_depth": self.rerank_depth,
             "diversity": self.diversity,
             "min_probability": self.min_probability,
+            "spelling": self.recall.spelling,
+            "rewrite": self.rewrite,
         }
 
     @property
@@ -121,6 +131,7 @@ def plan_of(request: SearchRequest, rights: Rights, limits: SearchLimits) -> Pla
             rrf_k=fusion.k or limits.rrf_k,
             normalisation=fusion.normalisation or limits.normalisation,
             weights=weights,
+            spelling=request.understanding.spelling or limits.spelling,
         ),
         filter_key="" if request.filters is None else canonical(parse_filter(request.filters)),
         group_size=(request.group_size or 1) if request.group_by else None,
@@ -131,6 +142,7 @@ def plan_of(request: SearchRequest, rights: Rights, limits: SearchLimits) -> Pla
         explain=request.explain,
         diversity=_diversity(request.ranking, limits),
         min_probability=_least(request.ranking, limits),
+        rewrite=_rewrite(request.understanding, limits),
     )
     if plan.cursor:
         check_question(plan.cursor, question_digest(plan.question))
@@ -151,6 +163,13 @@ def _least(ranking: RankingOptions, limits: SearchLimits) -> float | None:
             "ranking.min_probability: scores of this server are no probabilities; they are with `rank.order=blend`"
         )
     return ranking.min_probability
+
+
+def _rewrite(asked: Understanding, limits: SearchLimits) -> Rewrite:
+    """Raises InvalidRequest where nobody could rewrite."""
+    if asked.rewrite not in (None, "off") and not limits.rewrites:
+        raise InvalidRequest("understanding.rewrite: this server has no model for it; it has one with `generation.url`")
+    return asked.rewrite or limits.rewrite
 
 
 def _method(fusion: Fusion, limits: SearchLimits) -> FusionMethod:

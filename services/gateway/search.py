@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from retrieval.errors import RiddleError
-from retrieval.types import Candidate, Clock, CollectionInfo, JSONScalar, Ranked, Recalled
+from retrieval.types import Candidate, Clock, CollectionInfo, Correction, JSONScalar, Ranked, Recalled
 from services.cache import Cache, cache_key
 from services.gateway.cursor import (
     Cursor,
@@ -22,10 +22,12 @@ from services.gateway.cursor import (
 )
 from services.gateway.ordering import Ordering
 from services.gateway.plan import Plan, SearchLimits, plan_of
+from services.gateway.rewriting import Rewriting
 from services.gateway.variety import shown
 from services.ports import RankPort, RecallPort, Rights
 from services.telemetry import Telemetry
 from services.wire import FacetCount, Result, SearchRequest, SearchResponse, SearchResultsEvent
+from services.wire_understanding import WireCorrection
 
 log = logging.getLogger("riddle.search")
 
@@ -37,9 +39,13 @@ class Page:
     candidates: tuple[Candidate, ...]
     next_cursor: str | None
     facets: Mapping[str, tuple[tuple[JSONScalar, int], ...]] = field(default_factory=dict)
+    correction: Correction | None = None
+    meant: bool = False
+    """Whether the correction was searched, or is a suggestion."""
 
 
 _PAGE = TypeAdapter(Page)
+_NOTHING: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,12 @@ class Found:
             timings_ms=dict(self.timings_ms),
             next_cursor=self.page.next_cursor,
             facets=self.facets() or None,
+            correction=self.correction(),
         )
+
+    def correction(self) -> WireCorrection | None:
+        corrected = self.page.correction
+        return None if corrected is None else WireCorrection.of(corrected, searched=self.page.meant)
 
     def facets(self) -> dict[str, list[FacetCount]]:
         return {
@@ -71,7 +82,10 @@ class Found:
 
     def event(self, *, explain: bool) -> SearchResultsEvent:
         return SearchResultsEvent(
-            generation=self.generation, results=self.results(explain=explain), degraded=list(self.degraded)
+            generation=self.generation,
+            results=self.results(explain=explain),
+            degraded=list(self.degraded),
+            correction=self.correction(),
         )
 
     def results(self, *, explain: bool) -> list[Result]:
@@ -83,7 +97,7 @@ class Search:
 
     def __init__(
         self, recall: RecallPort, rank: RankPort, cache: Cache, limits: SearchLimits, telemetry: Telemetry,
-        ordering: Ordering | None = None,
+        ordering: Ordering | None = None, rewriting: Rewriting | None = None,
     ) -> None:  # fmt: skip
         self._recall = recall
         self._rank = rank
@@ -91,6 +105,7 @@ class Search:
         self._limits = limits
         self._telemetry = telemetry
         self._ordering = ordering
+        self._rewriting = rewriting
 
     async def __call__(self, request: SearchRequest, rights: Rights) -> Found:
         """Raises InvalidRequest, CollectionNotFound, Conflict, Overloaded, and Unavailable when recall is down.
@@ -109,18 +124,23 @@ class Search:
         if page is not None:
             return self._done(Found(page, info.generation, "hit", (), clock.ms), began)
 
+        asked, unwritten = plan.recall, _NOTHING
+        if plan.rewrite != "off" and self._rewriting is not None:
+            with clock("rewrite"):
+                asked, unwritten = await self._rewriting(asked, plan.rewrite, _left(plan, began))
         with clock("recall"):
             # What is blended is laid on a scale of all candidates: with fewer of them it would come out otherwise.
             fetch, late = (plan.fetch, False) if self._ordering is None else (None, True)
-            asked = replace(plan.recall, fetch=fetch, late=late, deadline_ms=_left(plan, began))
+            asked = replace(asked, fetch=fetch, late=late, deadline_ms=_left(plan, began))
             recalled = await self._recall.recall(asked)
         if self._ordering is None:
             ranked, moved = await self._ranked(plan, recalled, _left(plan, began)), plan.rerank_depth
         else:
             ranked, moved = await self._blended(self._ordering, plan, recalled, began), len(recalled.candidates)
-        degraded = (*recalled.degraded, *ranked.degraded)
+        degraded = (*unwritten, *recalled.degraded, *ranked.degraded)
         page = cut(plan, recalled, ranked, moved, await shown(plan, ranked.candidates, clock))
-        page = replace(page, facets=recalled.facets)
+        meant = plan.recall.spelling == "on"
+        page = replace(page, facets=recalled.facets, correction=recalled.correction, meant=meant)
 
         timings = {**clock.ms, **recalled.timings_ms, **ranked.timings_ms}
         found = Found(page, recalled.info.generation, "miss", degraded, timings)
@@ -136,26 +156,25 @@ class Search:
         if plan.cursor and plan.cursor.read is not None:
             return replace(fused, degraded=("rerank",))
         try:
-            return await self._rank.rank(
-                plan.recall.query, recalled.candidates, depth=plan.rerank_depth, deadline_ms=left_ms
-            )
+            query = read_as(plan, recalled)
+            return await self._rank.rank(query, recalled.candidates, depth=plan.rerank_depth, deadline_ms=left_ms)
         except RiddleError as error:
             log.warning("ranked without the reranker: %s", error.detail)
             return replace(fused, degraded=("rerank",))
 
     async def _blended(self, ordering: Ordering, plan: Plan, recalled: Recalled, began: float) -> Ranked:
         """The order of all stages: trees over all candidates, as many read as there is time for, then the blend."""
-        clock, query, info = Clock(), plan.recall.query, recalled.info
+        clock, query, info = Clock(), read_as(plan, recalled), recalled.info
         with clock("ltr"):
             candidates, treeless = await ordering.with_trees(query, info.name, recalled.candidates)
         if plan.rerank_depth and candidates:
             candidates = ordering.reading(query, info, candidates)
-        read = await self._read(plan, candidates, _left(plan, began))
+        read = await self._read(plan, query, candidates, _left(plan, began))
         with clock("blend"):
             ordered = ordering.ordered(query, info, read.candidates)
         return Ranked(ordered, {**clock.ms, **read.timings_ms}, (*treeless, *read.degraded))
 
-    async def _read(self, plan: Plan, candidates: Sequence[Candidate], left_ms: float | None) -> Ranked:
+    async def _read(self, plan: Plan, query: str, candidates: Sequence[Candidate], left_ms: float | None) -> Ranked:
         """The candidates as they came, the foremost read by the reranker."""
         unread = Ranked(tuple(candidates), {}, ())
         if not plan.rerank_depth or not candidates:
@@ -165,9 +184,7 @@ class Search:
             return replace(unread, degraded=("rerank",))
         depth = plan.rerank_depth if before is None else before
         try:
-            found = await self._rank.read(
-                plan.recall.query, candidates, depth=depth, whole=before is not None, deadline_ms=left_ms
-            )
+            found = await self._rank.read(query, candidates, depth=depth, whole=before is not None, deadline_ms=left_ms)
         except RiddleError as error:
             log.warning("ranked without the reranker: %s", error.detail)
             return replace(unread, degraded=("rerank",))
@@ -204,6 +221,12 @@ class Search:
         done = replace(found, timings_ms={**found.timings_ms, "total": total})
         self._telemetry.observe_search(done.timings_ms, done.cache, done.degraded)
         return done
+
+
+def read_as(plan: Plan, recalled: Recalled) -> str:
+    """What models read as the query: what was meant, where that is searched."""
+    searched = recalled.correction if plan.recall.spelling == "on" else None
+    return searched.query if searched else plan.recall.query
 
 
 def cut(plan: Plan, recalled: Recalled, ranked: Ranked, moved: int, shown: Sequence[Candidate]) -> Page:

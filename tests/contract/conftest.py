@@ -22,6 +22,7 @@ from services.ports import Put, RankPort, RecallPort, Rights
 from services.rank.app import create_app as create_rank
 from services.recall.app import create_app as create_recall
 from services.shelf import EncoderShelf
+from services.spelling import Spelling
 from services.telemetry import Telemetry
 from tests.fake_models import FakeEncoder, FakeReranker
 from tests.fakes import DOCUMENTS, FakeRank, FakeRecall
@@ -36,11 +37,14 @@ def write(store: CollectionStore, name: str = "docs", documents: Sequence[Docume
     write_generation(store, name, parts, encoder=FakeEncoder().spec)
 
 
-def embedded_recall(root: Path, encoder: Encoder | None = None, queue: int = 64) -> EmbeddedRecall:
+def embedded_recall(
+    root: Path, encoder: Encoder | None = None, queue: int = 64, spelling: Spelling | None = None
+) -> EmbeddedRecall:
     """Over the collections below ``root``, its models loaded."""
     shelf = EncoderShelf("fake-encoder", lambda name: encoder or FakeEncoder())
     shelf.wait("fake-encoder")
-    return EmbeddedRecall(CollectionStore(root), shelf, "docs", Pool("recall", workers=2, queue=queue))
+    pool = Pool("recall", workers=2, queue=queue)
+    return EmbeddedRecall(CollectionStore(root), shelf, "docs", pool, spelling=spelling)
 
 
 def embedded_rank(reranker: Reranker | None = None, queue: int = 16) -> EmbeddedRank:

@@ -63,7 +63,8 @@ def test_these_are_all_the_operations(operations: dict[str, Any]) -> None:
 
 def beyond_the_schema(case: Any) -> bool:
     """What no schema can say: a cursor must be one that was given out, one channel count, a size go with groups,
-    a constant or a scale with its method of fusion, a threshold with scores that are probabilities.
+    a constant or a scale with its method of fusion, a threshold with scores that are probabilities, other words with a
+    model that writes them.
 
     Nor to which lengths a model's vectors can be cut, and which values an operator of Dify's compares.
     """
@@ -79,7 +80,9 @@ def beyond_the_schema(case: Any) -> bool:
     sized = body.get("group_size") is not None and body.get("group_by") is None
     depends = any(body.get(name) is not None for name in ("cursor", "dimensions", "metadata_condition"))
     uncalibrated = isinstance(ranking, dict) and ranking.get("min_probability") is not None
-    return depends or silent or sized or stray or uncalibrated
+    reading = body.get("understanding")
+    modelless = isinstance(reading, dict) and reading.get("rewrite") not in (None, "off")
+    return depends or silent or sized or stray or uncalibrated or modelless
 
 
 DRAWN = [label for label in OPERATIONS if "_bulk" not in label]

@@ -39,7 +39,7 @@ def vocabulary(snapshot: Snapshot) -> Vocabulary:
 
 
 def _put_right(query: str, snapshot: Snapshot, vocabulary: Vocabulary, scope: Scope | None = None) -> str | None:
-    found = corrected(query, snapshot, vocabulary, scope or Scope(principals=PUBLIC))
+    found = corrected(query, snapshot, lambda: vocabulary, scope or Scope(principals=PUBLIC))
     return None if found is None else found.query
 
 
@@ -91,7 +91,7 @@ def test_what_may_be_meant_as_it_is_stays_as_it_is(query: str, snapshot: Snapsho
 
 
 def test_a_correction_says_which_words_it_changed(snapshot: Snapshot, vocabulary: Vocabulary) -> None:
-    found = corrected("Kideny filters blodd", snapshot, vocabulary, EVERYTHING)
+    found = corrected("Kideny filters blodd", snapshot, lambda: vocabulary, EVERYTHING)
     assert found is not None
     assert found.words == (("Kideny", "Kidney"), ("blodd", "blood"))
 

@@ -115,10 +115,17 @@ export class Results {
   }
 
   notices() {
+    const notes = [];
+    const { correction } = this.response;
+    if (correction) {
+      notes.push(t(correction.searched ? "searched_too" : "meant", { query: correction.query }));
+    }
     const degraded = this.response.degraded ?? [];
-    if (!degraded.length) return [];
-    const what = degraded.map((part) => t(`degraded_parts.${part}`, {}, part)).join("; ");
-    return [el("p", { class: "notice", role: "note" }, t("degraded", { what }))];
+    if (degraded.length) {
+      const what = degraded.map((part) => t(`degraded_parts.${part}`, {}, part)).join("; ");
+      notes.push(t("degraded", { what }));
+    }
+    return notes.map((note) => el("p", { class: "notice", role: "note" }, note));
   }
 
   how() {
