@@ -78,7 +78,7 @@ def ship(name: str, adapter: Path, services: Path, results: Path | None = None, 
     if adapter.resolve() != (folder / ADAPTER).resolve():
         shutil.copyfile(adapter, folder / ADAPTER)
     file = {"name": ADAPTER, "bytes": (folder / ADAPTER).stat().st_size, "sha256": sha256(folder / ADAPTER)}
-    counts = _counts(lists)
+    counts = _counts(lists, LANGUAGES[said.student])
     card = {
         "name": name, "base": said.base, "file": file, "variant": variant or adapter.stem, "steps": found.steps,
         "dev": {"student": found.dev, "recall": found.recall, "teacher": found.teacher}, "plan": found.plan,
@@ -139,10 +139,13 @@ def _trained(about: Mapping[str, Any], results: Path | None, variant: str) -> Tr
     return Trained(dev, beaten["recall"], beaten.get("teacher", {}), plan, int(about["step"]), layers)
 
 
-def _counts(path: Path | None) -> Mapping[str, int]:
+def _counts(path: Path | None, languages: Sequence[str]) -> Mapping[str, int]:
+    """Train lists of each source that a student of these languages reads."""
     if path is None:
         return {}
-    return dict(sorted(Counter(each.source for each in read_lists(path).lists if each.part == "train").items()))
+    # Those across languages are read by who reads several.
+    wanted = [*languages, "*"] if len(languages) > 1 else languages
+    return dict(sorted(Counter(each.source for each in read_lists(path).of("train", wanted)).items()))
 
 
 def _commit() -> str:

@@ -220,3 +220,20 @@ def test_the_real_base_is_pulled_merged_and_scored_alike_by_every_runtime(
         turned = opened.score("delete a git branch", TEXTS[::-1])[::-1]
         exact = runtime in ("auto", "onnxruntime")
         assert np.abs(found - turned).max() <= (0.0 if exact else 0.05), runtime
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["auto", "onnxruntime"])
+def test_the_rerankers_that_are_shipped_put_the_answer_first(runtime: Runtime) -> None:
+    asked = [
+        ("how to delete a git branch", ["The moon is made of rock.", "Run git branch --delete NAME to delete it."]),
+        (
+            "借款人死亡后谁来偿还债务",
+            ["借款合同应当采用书面形式。", "继承人以所得遗产实际价值为限清偿被继承人的债务。"],
+        ),
+    ]
+    for name, questions in (("riddle-reranker-en", asked[:1]), ("riddle-reranker-bilingual", asked)):
+        opened = open_reranker(read_model(need.model(name)), runtime=runtime)
+        for query, texts in questions:
+            scores = opened.score(query, texts)
+            assert scores[1] > scores[0] + 2, (name, query)
