@@ -15,7 +15,7 @@ SEARCH_REQUESTS: list[JsonValue] = [
         "query": "memory safety without a garbage collector",
         "collection": "docs",
         "k": 5,
-        "ranking": {"fusion": {"method": "rrf", "k": 60, "weights": {"lexical": 1, "dense": 1}}},
+        "ranking": {"fusion": {"method": "rrf", "k": 60, "weights": {"lexical": 1, "dense": 1}}, "diversity": 0.3},
         "budget_ms": 300,
         "explain": True,
     },
