@@ -19,7 +19,7 @@ from tests.requires import need
 
 pytestmark = pytest.mark.slow
 
-MODELS = ("bge-small-en-v1.5", "ms-marco-minilm-l12-v2", "smollm2-135m-instruct")
+MODELS = ("bge-small-en-v1.5", "riddle-reranker-en", "smollm2-135m-instruct")
 
 LIGHTHOUSE = """# The lighthouse at Skerryvore
 

@@ -21,7 +21,7 @@ from tests.service.vllm_server import MODEL, PATIENCE_S, VllmServer, shared_vllm
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(PATIENCE_S + 600)]
 
 RIDDLE = ("gateway", "recall", "rank", "embed")
-MODELS = ("bge-small-en-v1.5", "ms-marco-minilm-l12-v2", MODEL)
+MODELS = ("bge-small-en-v1.5", "riddle-reranker-en", MODEL)
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ class Services:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real models, and a small collection built with them."""
-    models = need.home("bge-small-en-v1.5", "ms-marco-minilm-l12-v2") / "models"
+    models = need.home("bge-small-en-v1.5", "riddle-reranker-en") / "models"
     folder = tmp_path_factory.mktemp("home")
     (folder / "models").symlink_to(models)
     sources = folder / "sources"
@@ -228,7 +228,7 @@ def test_what_the_gateway_asks_of_it_for_others_is_unavailable_meanwhile(
 ) -> None:
     running, stack = services
     paths: dict[str, tuple[str, dict[str, Any]]] = {
-        "rank": ("/v2/rerank", {"model": "ms-marco-minilm-l12-v2", "query": "a", "documents": ["b", "c"]}),
+        "rank": ("/v2/rerank", {"model": "riddle-reranker-en", "query": "a", "documents": ["b", "c"]}),
         "embed": ("/v1/embeddings", {"model": "bge-small-en-v1.5", "input": "a"}),
     }
     path, body = paths[name]

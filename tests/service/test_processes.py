@@ -68,7 +68,7 @@ def status(url: str) -> int:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real models, and a small collection built with them."""
-    models = need.home("bge-small-en-v1.5", "ms-marco-minilm-l12-v2", "smollm2-135m-instruct") / "models"
+    models = need.home("bge-small-en-v1.5", "riddle-reranker-en", "smollm2-135m-instruct") / "models"
     folder = tmp_path_factory.mktemp("home")
     (folder / "models").symlink_to(models)
     sources = folder / "sources"
@@ -126,7 +126,7 @@ def test_without_models_it_lives_searches_by_words_and_says_what_is_missing(home
         unready = httpx.get(f"{url}/readyz", trust_env=False)
         assert unready.status_code == 503
         assert "riddle models pull bge-small-en-v1.5" in unready.json()["parts"]["encoder"]
-        assert "riddle models pull ms-marco-minilm-l12-v2" in unready.json()["parts"]["reranker"]
+        assert "riddle models pull riddle-reranker-en" in unready.json()["parts"]["reranker"]
         found = search(url)
         assert found["degraded"] == ["dense", "rerank"]
         assert found["results"]

@@ -36,7 +36,7 @@ def command(out: Path, home: Path, *more: str) -> list[str]:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A home of its own, with the models of the shared one."""
-    models = need.home("all-minilm-l6-v2", "ms-marco-minilm-l12-v2") / "models"
+    models = need.home("all-minilm-l6-v2", "riddle-reranker-en") / "models"
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "models").symlink_to(models)
     (tmp_path / "home" / "riddle.toml").write_text('[models]\nencoder = "all-minilm-l6-v2"\n')

@@ -58,7 +58,7 @@ class Answering:
 @pytest.fixture(scope="module")
 def with_vllm(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answering]:
     vllm = shared_vllm(pytestconfig)
-    models = need.home("bge-small-en-v1.5", "ms-marco-minilm-l12-v2") / "models"
+    models = need.home("bge-small-en-v1.5", "riddle-reranker-en") / "models"
     home = tmp_path_factory.mktemp("home")
     (home / "models").symlink_to(models)
     ours = {name: value for name, value in environment().items() if not name.startswith("RIDDLE_")}
