@@ -35,14 +35,17 @@ class Ordering:
         return f"{self._tuned.of(collection).version}:{self._trees.adopted().get(collection, '')}"
 
     async def with_trees(
-        self, query: str, collection: str, candidates: Sequence[Candidate]
+        self, query: str, collection: str, candidates: Sequence[Candidate], *, hurried: bool = False
     ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
         """The candidates as they came, with their features and what the trees say; and what is left out for want of it.
 
-        Features are computed without a model too: the log's are what a first one is trained on.
+        Features are computed without a model too: the log's are what a first one is trained on. Not for a ``hurried``
+        request, whose time is worth more than one row of the log.
         """
         try:
             model = self._trees.of(collection)
+            if model is None and hurried:
+                return tuple(candidates), ()
             features = self._trees.features_of(collection)
             return await asyncio.to_thread(with_trees, query, candidates, features, model), ()
         except RiddleError as error:

@@ -166,7 +166,8 @@ class Search:
         """The order of all stages: trees over all candidates, as many read as there is time for, then the blend."""
         clock, query, info = Clock(), read_as(plan, recalled), recalled.info
         with clock("ltr"):
-            candidates, treeless = await ordering.with_trees(query, info.name, recalled.candidates)
+            hurried = plan.budget_ms is not None
+            candidates, treeless = await ordering.with_trees(query, info.name, recalled.candidates, hurried=hurried)
         if plan.rerank_depth and candidates:
             candidates = ordering.reading(query, info, candidates)
         read = await self._read(plan, query, candidates, _left(plan, began))

@@ -41,9 +41,10 @@ class Kitchen:
             Ordering(home),
         )
 
-    async def ask(self, k: int = 30, depth: int = 10, cursor: str | None = None) -> Found:
+    async def ask(self, k: int = 30, depth: int = 10, cursor: str | None = None, budget_ms: int | None = None) -> Found:
         ranking = RankingOptions(rerank=Rerank(depth=depth))
-        return await self.search(SearchRequest(query=QUERY, k=k, ranking=ranking, cursor=cursor), Rights())
+        request = SearchRequest(query=QUERY, k=k, ranking=ranking, cursor=cursor, budget_ms=budget_ms)
+        return await self.search(request, Rights())
 
     def trust(self, **weights: float) -> None:
         write_tuned(self.home, "docs", replace(defaults(), blend=Blend(weights)))
@@ -143,6 +144,12 @@ async def test_every_candidate_carries_the_features_it_was_ranked_by(tmp_path: P
     found = await Kitchen(tmp_path).ask()
     assert all(each.vector for each in found.page.candidates)
     assert "ltr" in found.timings_ms
+
+
+async def test_a_request_with_a_budget_computes_no_features_that_no_model_asks_for(tmp_path: Path) -> None:
+    found = await Kitchen(tmp_path).ask(budget_ms=60_000)
+    assert not any(each.vector for each in found.page.candidates)
+    assert found.degraded == ()
 
 
 async def test_trees_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> None:
