@@ -168,7 +168,7 @@ def _embedded_recall(settings: Settings, encoders: EncoderShelf, life: Life) -> 
         how=Preparation(settings.chunk, settings.build.batch_tokens),
         offered=_is_encoder,
         late=late_shelf(settings),
-        spelling=Spelling(eager=settings.query.spelling != "off"),
+        spelling=Spelling(eager=settings.query.spelling != "off", least=settings.query.spelling_words),
     )
     life.begin.append(recall.start)
     life.end.append(recall.aclose)

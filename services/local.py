@@ -54,7 +54,7 @@ async def local_asker(
         settings.default_collection,
         Pool("recall", workers=1, queue=at_once),
         late=late_shelf(settings),
-        spelling=Spelling(patient=True),
+        spelling=Spelling(patient=True, least=settings.query.spelling_words),
     )
     rank = EmbeddedRank(lambda: rank_pipeline(settings), Pool("rerank", workers=1, queue=at_once))
     life.end += [recall.aclose, rank.aclose]

@@ -17,14 +17,19 @@ from services.ports import RecallRequest
 log = logging.getLogger("riddle.spelling")
 
 STAGE = "spelling"
+_NOTHING = Vocabulary({})
 
 
 class Spelling:
     """Corrects queries. With ``patient`` the first one waits until the words of its collection are counted; ``eager``
-    counts those of the default collection at the start."""
+    counts those of the default collection at the start. A collection that knows fewer than ``least`` words is left
+    alone: most words that it lacks are no slips."""
 
-    def __init__(self, words: CollectionWords | None = None, *, patient: bool = False, eager: bool = False) -> None:
+    def __init__(
+        self, words: CollectionWords | None = None, *, patient: bool = False, eager: bool = False, least: int = 0
+    ) -> None:
         self._words = words or CollectionWords()
+        self._least = least
         self._patient = patient
         self.eager = eager
 
@@ -55,4 +60,4 @@ class Spelling:
         found = self._words.wait(snapshot) if self._patient else self._words.get(snapshot)
         if found is None:
             raise Unavailable(f"the words of {snapshot.info.name} are being counted", stage=STAGE)
-        return found
+        return found if len(found) >= self._least else _NOTHING

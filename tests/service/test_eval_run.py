@@ -136,7 +136,7 @@ def test_a_sets_own_documents_are_indexed_once_and_lexical_agrees_with_bm25s(tmp
     """Whole documents, title and text as one field, the same terms: only the two implementations differ."""
     import bm25s
 
-    home, source = need.home("bge-small-en-v1.5", "ms-marco-minilm-l12-v2"), need.data("adi")
+    home, source = need.home("bge-small-en-v1.5", "riddle-reranker-en"), need.data("adi")
     with gzip.open(source / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     texts = [f"{row.get('title') or ''}\n{row['text']}" for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_weights_decide_between_channels(generation: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("setting", [{"depth": 0}, {"rrf_k": -1}, {"dense_weight": -0.1}])
-def test_settings_that_make_no_sense_are_refused(setting: dict[str, int]) -> None:
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         RecallSettings(**setting)
 

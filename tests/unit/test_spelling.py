@@ -13,8 +13,10 @@ from retrieval.lexical_query import parse_query, widened
 from retrieval.library import Collection
 from retrieval.snapshot import Snapshot
 from retrieval.spelling import corrected
-from retrieval.types import Document
+from retrieval.types import Clock, Document
 from retrieval.vocabulary import MOST_WORDS, Vocabulary, count_words, reach
+from services.ports import RecallRequest
+from services.spelling import Spelling
 
 PUBLIC = frozenset({"public"})
 DOCUMENTS = [
@@ -185,3 +187,13 @@ def test_rewordings_add_terms_and_take_none_away(snapshot: Snapshot) -> None:
     assert widened(query, (), snapshot.analysis) == replace(query)
     assert len(snapshot.lexical("kideny", 5)) == 0
     assert len(snapshot.lexical("kideny", 5, EVERYTHING, ["kidney"])) == 1
+
+
+@pytest.mark.parametrize(("least", "meant"), [(0, "kidney"), (10_000, None)])
+def test_a_collection_that_knows_few_words_is_left_alone(snapshot: Snapshot, least: int, meant: str | None) -> None:
+    spelling = Spelling(patient=True, least=least)
+    request = RecallRequest("docs", "kideny", spelling="on")
+    found, left_out = spelling(request, snapshot, Scope(principals=PUBLIC), None, Clock())
+    assert (None if found is None else found.query) == meant
+    assert left_out == ()
+    spelling.close()
