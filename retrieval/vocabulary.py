@@ -72,7 +72,7 @@ class Vocabulary:
     """Words by length and first letter, in which those near another are looked for. Immutable and thread-safe.
 
     Where the first letter is wrong or missing nothing else may be: to look at all words that begin otherwise would take
-    ten times as long. 113,000 words: under a millisecond a word; 500,000: some five.
+    ten times as long. 113,000 words: under a millisecond a word; 500,000: some seven.
     """
 
     def __init__(self, counts: Mapping[str, int], most: int = MOST_WORDS) -> None:
