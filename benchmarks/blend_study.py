@@ -29,7 +29,7 @@ import numpy as np
 from eval.dataset_formats.squad import split_of
 from eval.datasets import Dataset, open_dataset
 from eval.known_items import ask_items, draw_items
-from ranking.cross_encoder import open_reranker
+from ranking.cross_encoder import Runtime, open_reranker
 from ranking.train.lists import part_of
 from ranking.windows import Windows
 from retrieval.models import find_model
@@ -186,16 +186,19 @@ def _passage(each: Result) -> dict[str, Any]:
             "context": each.context}  # fmt: skip
 
 
-def score(home: Path, out: Path, name: str, model: str, window: int, depth: int) -> None:
-    """What a cross-encoder says of the first ``depth`` candidates in fused order, in ``scores_file``: logits."""
-    path = scores_file(out, name, model, window)
+def score(home: Path, out: Path, name: str, model: str, window: int, depth: int, runtime: Runtime = "auto") -> None:
+    """What a cross-encoder says of the first ``depth`` candidates in fused order, in ``scores_file``: logits.
+
+    A ``runtime`` that is named is part of the file's name, and keeps apart what int8 and float32 say.
+    """
+    path = scores_file(out, name, model if runtime == "auto" else f"{model}@{runtime}", window)
     done: dict[str, list[float | None]] = kept(path) if path.is_file() else {}
     texts = {
         key: Passage(key, each["document_id"], each["text"], (0, len(each["text"])), each["title"],
                      tuple(each["headings"]), context=each["context"])
         for key, each in kept(out / f"{name}.passages.json.gz").items()
     }  # fmt: skip
-    reranker = open_reranker(find_model(model, home))
+    reranker = open_reranker(find_model(model, home), runtime=runtime)
     began, fresh = time.monotonic(), 0
     queries = kept(out / f"{name}.json.gz")["queries"]
     for each in queries:
@@ -278,6 +281,7 @@ def main() -> None:
     parser.add_argument("--model", default="", help="score: the set's own student when it is left out")
     parser.add_argument("--window", type=int, default=48, help="score: tokens of a passage that are read; 0 for all")
     parser.add_argument("--depth", type=int, default=SHOWN, help="score: candidates, in fused order")
+    parser.add_argument("--runtime", default="auto", choices=("auto", "native", "sentence-transformers"))
     asked = parser.parse_args()
     if asked.what != "score" and asked.data is None:
         parser.error(f"{asked.what} needs --data")
@@ -287,7 +291,7 @@ def main() -> None:
     for name in asked.sets or SETS:
         if asked.what == "score":
             model = asked.model or ALL[name].reranker
-            score(asked.home, asked.out, name, model, asked.window, asked.depth)
+            score(asked.home, asked.out, name, model, asked.window, asked.depth, asked.runtime)
         else:
             {"collect": collect, "known": known}[asked.what](asked.data, asked.home, asked.out, name, asked.queries)
 

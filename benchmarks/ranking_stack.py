@@ -222,9 +222,27 @@ def rungs(out: Path) -> None:
               f"in time by set {in_time[label]}")  # fmt: skip
 
 
+def precision(out: Path, window: int, depth: int = 20) -> None:
+    """nDCG@10 of each student's order of the first ``depth`` candidates, by our int8 kernel and in float32."""
+    for name, asked in load(out).items():
+        model = ALL[name].reranker
+        exact = scores_file(out, name, f"{model}@sentence-transformers", window)
+        if not exact.is_file():
+            continue
+        ours = kept(scores_file(out, name, model, window))
+        told = {}
+        for label, scores in (("int8", ours), ("float32", kept(exact))):
+            some = [each for each in asked if each.query_id in kept(exact)]
+            first = {key: values[:depth] for key, values in scores.items()}
+            told[label] = measured(with_model(some, first), _behind("rerank"))
+        gains = told["int8"] - told["float32"]
+        print(f"{name}: {model} int8 {told['int8'].mean():.4f}, float32 {told['float32'].mean():.4f}, "
+              f"{gains.mean():+.4f}, p {float(sign_flip(gains)[0]):.3f}, {len(gains)} queries")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("table", "ladder", "rungs"))
+    parser.add_argument("what", choices=("table", "ladder", "rungs", "precision"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--home", type=Path, default=Path(".riddle"))
@@ -237,8 +255,8 @@ def main() -> None:
     if asked.what == "table":
         table(asked.out, asked.window, asked.depth)
         return
-    if asked.what == "rungs":
-        rungs(asked.out)
+    if asked.what in ("rungs", "precision"):
+        rungs(asked.out) if asked.what == "rungs" else precision(asked.out, asked.window)
         return
     if asked.data is None:
         parser.error("ladder needs --data")
