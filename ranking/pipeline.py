@@ -10,17 +10,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.budget import UNKNOWN, Budget
+from ranking.budget import UNKNOWN, Budget, estimated_tokens
+from ranking.cross_encoder import PAIR_TOKENS
 from ranking.fields import numeric_fields
 from ranking.reading import read
 from ranking.stage_table import table_of
 from ranking.tuned import Tuned
-from ranking.windows import Windows
+from ranking.windows import WEIGHED, Windows, WindowTexts
 from retrieval.errors import InvalidRequest, RiddleError
 from retrieval.languages import reads
 from retrieval.types import Candidate, Clock, Ranked, Reranker, StageScore
 
-_VERSION = "2"
+_VERSION = "3"
 """Changes whenever the same candidates would come out in another order or with other scores."""
 
 
@@ -130,7 +131,10 @@ class RankPipeline:
             return Ranked(tuple(candidates), clock.ms)
         with clock("rerank"):
             try:
-                texts = self._read(query, head)
+                weighed = [each.passage for each in candidates[:WEIGHED]]
+                passages = [each.passage for each in head]
+                texts = WindowTexts(query, passages, weighed, self.settings.window_tokens)
+                lengths = estimated_tokens(query, texts.heads(), PAIR_TOKENS)
                 spent = (time.monotonic() - began) * 1000
                 found = read(
                     self._reranker,
@@ -141,6 +145,7 @@ class RankPipeline:
                     k=0 if whole else self.settings.early_stop,
                     left_ms=None if deadline_ms is None else deadline_ms - spent,
                     whole=whole or self._budget is None,
+                    lengths=lengths,
                 )
             except RiddleError:
                 return Ranked(tuple(candidates), clock.ms, ("rerank",))

@@ -54,17 +54,20 @@ def read(
     k: int,
     left_ms: float | None,
     whole: bool = False,
+    lengths: Sequence[int] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Reading:
     """Logits of the foremost ``texts``, which the rung below gave the scores ``prior``, best first.
 
     ``left_ms`` is the time from now that reading may take; without it everything is read that can still change
     the first ``k``, which for a ``k`` of 0 is all. ``whole`` begins all of it whatever the plan says, and leaves
-    only time itself to end it. ``clock`` gives seconds and is the one that the reranker's deadline is measured by.
+    only time itself to end it. ``lengths`` are about how many tokens the pairs have, where they are known before the
+    texts are made: ``texts`` may be a sequence that makes them when they are asked for, round by round, and then
+    counts as reading. ``clock`` gives seconds and is the one that the reranker's deadline is measured by.
     """
     logits: NDArray[np.float32] = np.full(len(texts), np.nan, np.float32)
     began = clock()
-    lengths = estimated_tokens(query, texts, PAIR_TOKENS)
+    lengths = estimated_tokens(query, texts, PAIR_TOKENS) if lengths is None else lengths
     in_flight = budget.begin()
     done = planned = 0
     over = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
 from retrieval.analysis import analyse
 from retrieval.sentences import sentences
@@ -12,6 +13,11 @@ from retrieval.types import Passage, passage_text
 
 CHARS_PER_TOKEN = 4.0
 """Of English prose and code in a BERT vocabulary, on average; the cross-encoder's own limit is exact."""
+
+
+WEIGHED = 20
+"""Of the candidates, in reading order, the first so many say how rare a term is: reading more of them later must not
+change what was read of the first."""
 
 
 class Windows:
@@ -41,6 +47,40 @@ class Windows:
         terms = [set(analyse(passage.text[start:end])) for start, end in pieces]
         start, end = _best_run(pieces, terms, self._weights, size)
         return passage_text(passage.title, passage.headings, "", passage.text[start:end])
+
+
+class WindowTexts(Sequence[str]):
+    """The windows of candidates as texts, each made when it is asked for. ``tokens`` of 0 gives whole passages."""
+
+    def __init__(self, query: str, passages: Sequence[Passage], weighed: Sequence[Passage], tokens: int) -> None:
+        self._query, self._passages, self._weighed, self._tokens = query, passages, weighed, tokens
+        self._windows: Windows | None = None
+
+    def __len__(self) -> int:
+        return len(self._passages)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self._text(each) for each in self._passages[place]]
+        return self._text(self._passages[place])
+
+    def heads(self) -> list[str]:
+        """Of each passage its beginning, as long as its window is at most: what its length can be told by."""
+        size = int(self._tokens * CHARS_PER_TOKEN) or None
+        return [passage_text(each.title, each.headings, "", each.text[:size]) for each in self._passages]
+
+    def _text(self, passage: Passage) -> str:
+        if not self._tokens:
+            return passage.full_text
+        if self._windows is None:
+            self._windows = Windows(self._query, self._weighed)
+        return self._windows.text(passage, self._tokens)
 
 
 def _pieces(text: str, size: int) -> Iterator[tuple[int, int]]:

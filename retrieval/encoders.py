@@ -58,20 +58,21 @@ def spec_of(files: ModelFiles) -> EncoderSpec:
 def open_encoder(files: ModelFiles, *, runtime: Runtime = "auto", threads: int = 0) -> Encoder:
     """Load an encoder; seconds of work. ``threads`` of 0 means one for each core.
 
-    ``auto`` takes an ONNX graph where the folder has one: onnxruntime for single queries, and for
-    batches what ``best_runtime`` says of this processor. Without one, sentence-transformers runs it.
-    ``native`` is our own kernel and never what ``auto`` takes: a collection's vectors come from what
-    ran then, and those of two runtimes have a cosine of 0.995 to 0.999.
+    ``auto`` takes our own kernel where processor and model allow it and the folder has an ONNX graph
+    in int8, which is what would run else: onnxruntime for single queries, and for batches what
+    ``best_runtime`` says of this processor. Without a graph sentence-transformers runs it. Vectors of
+    two runtimes have a cosine of 0.995 to 0.999.
     Raises ModelMissing when the files do not serve, InvalidRequest when the runtime cannot run them.
     """
     spec = spec_of(files)
-    if runtime == "native":
-        native = native_encoder(files)
-        if native is None:
-            raise InvalidRequest(f"models.runtime native cannot run {files.name}: {why_not(files)}; leave it at auto")
-        engine = Engine(native, Lanes(threads or cores()), NATIVE_TOKENS)
-        return GraphEncoder(spec, Tokenizer(files.tokenizer), engine, engine, files.pooling)
     graph = files.onnx if files.pooling != "none" else None
+    if runtime == "native" or (runtime == "auto" and graph is not None):
+        native = native_encoder(files)
+        if native is not None:
+            engine = Engine(native, Lanes(threads or cores()), NATIVE_TOKENS)
+            return GraphEncoder(spec, Tokenizer(files.tokenizer), engine, engine, files.pooling)
+        if runtime == "native":
+            raise InvalidRequest(f"models.runtime native cannot run {files.name}: {why_not(files)}; leave it at auto")
     if runtime == "sentence-transformers" or (runtime == "auto" and graph is None):
         from retrieval.torch_encoder import TorchEncoder
 

@@ -39,6 +39,10 @@ from services.spelling import Spelling
 
 log = logging.getLogger("riddle.embedded")
 
+LATE_MS = 60.0
+"""With less time than this late interaction is not begun: encoding the query takes 7 ms of a core that the rungs below
+need, and twice that beside another caller."""
+
 
 class EmbeddedRecall:
     """RecallPort over a store on this machine's disk.
@@ -194,6 +198,8 @@ class EmbeddedRecall:
         """The same of the model that the token vectors come from."""
         if not request.late or snapshot.late_spec is None:
             return None, ()
+        if request.deadline_ms is not None and request.deadline_ms < LATE_MS:
+            return None, ("late",)
         try:
             return self._late.get(snapshot.late_spec), ()
         except RiddleError as error:
