@@ -5,7 +5,7 @@
 
 ``table`` reads what ``benchmarks.blend_study`` collected and scored. Blend and weights are the shipped ones, but on the
 sets that they were fitted to: those are ranked by a blend of the other sets alone. ``ladder`` asks a real gateway over
-HTTP with budgets, two callers at once, and holds what it gets against no budget and against fusion.
+HTTP with budgets, one caller or several at once, and holds what it gets against no budget and against fusion.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ from ranking.tuned import Tuned, defaults
 
 PEER, PEER_DEPTH = "ms-marco-minilm-l12-v2", 100
 BUDGETS = (50, 100, 300)
-CALLERS = 2
 
 
 def depth_cut(asked: Sequence[Asked], told: Tuned, models: Mapping[str, str], depth: int) -> list[Asked]:
@@ -148,9 +147,9 @@ async def _ask(
 
 
 async def ask_all(
-    url: str, collection: str, queries: Mapping[str, str], budget: int | None
+    url: str, collection: str, queries: Mapping[str, str], budget: int | None, callers: int
 ) -> tuple[dict[str, list[str]], list[float], list[str]]:
-    """Documents by query, the milliseconds of every request at its caller, and what was degraded; two ask at once."""
+    """Documents by query, the milliseconds of every request at its caller, and what was degraded."""
     waiting = list(queries.items())
     random.Random(budget or 0).shuffle(waiting)
     found: dict[str, list[str]] = {}
@@ -166,22 +165,22 @@ async def ask_all(
             found[name] = await _ask(client, url, body, times, degraded)
 
     async with httpx.AsyncClient(timeout=120) as client:
-        await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        await asyncio.gather(*(caller() for _ in range(callers)))
     return found, times, degraded
 
 
-def ladder(data: Path, home: Path, out: Path, url: str, name: str, queries: int) -> None:
+def ladder(data: Path, home: Path, out: Path, url: str, name: str, queries: int, callers: int) -> None:
     """Ask one set with every budget of a gateway at ``url``; appended to ``out/ladder.jsonl``."""
     from services.evaluation import indexed
 
     dataset = opened(name, data, out, queries)
     collection = indexed(dataset, settings_of(name, home), lambda progress: None).collection
     texts = {query_id: asked.text for query_id, asked in dataset.questions.items()}
-    asyncio.run(ask_all(url, collection, dict(list(texts.items())[:20]), 100))  # warm
-    told: dict[str, Any] = {"set": name}
+    asyncio.run(ask_all(url, collection, dict(list(texts.items())[:20]), 100, callers))  # warm
+    told: dict[str, Any] = {"set": name, "callers": callers}
     for budget in (*BUDGETS, None):
         label = str(budget or "none")
-        found, times, degraded = asyncio.run(ask_all(url, collection, texts, budget))
+        found, times, degraded = asyncio.run(ask_all(url, collection, texts, budget, callers))
         run = {
             query_id: as_run(best_passages((document, 0.0) for document in some)) for query_id, some in found.items()
         }
@@ -201,10 +200,10 @@ def ladder(data: Path, home: Path, out: Path, url: str, name: str, queries: int)
         file.write(json.dumps(told) + "\n")
 
 
-def rungs(out: Path) -> None:
+def rungs(out: Path, callers: int) -> None:
     """What part of the unlimited stack's gain over fusion each budget keeps, over all sets that were asked."""
     lines = [json.loads(line) for line in (out / "ladder.jsonl").read_text(encoding="utf-8").splitlines()]
-    latest = {line["set"]: line for line in lines}
+    latest = {line["set"]: line for line in lines if line.get("callers", 2) == callers}
     fused = {}
     for name, asked in load(out).items():
         values = measured(asked, stage("fused"))
@@ -249,6 +248,7 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--set", dest="sets", action="append", choices=tuple(ALL))
     parser.add_argument("--queries", type=int, default=150)
+    parser.add_argument("--callers", type=int, default=2, help="ladder, rungs: who ask at once")
     parser.add_argument("--window", type=int, default=48)
     parser.add_argument("--depth", type=int, default=100)
     asked = parser.parse_args()
@@ -256,12 +256,12 @@ def main() -> None:
         table(asked.out, asked.window, asked.depth)
         return
     if asked.what in ("rungs", "precision"):
-        rungs(asked.out) if asked.what == "rungs" else precision(asked.out, asked.window)
+        rungs(asked.out, asked.callers) if asked.what == "rungs" else precision(asked.out, asked.window)
         return
     if asked.data is None:
         parser.error("ladder needs --data")
     for name in asked.sets or SETS:
-        ladder(asked.data, asked.home, asked.out, asked.url, name, asked.queries)
+        ladder(asked.data, asked.home, asked.out, asked.url, name, asked.queries, asked.callers)
 
 
 if __name__ == "__main__":
