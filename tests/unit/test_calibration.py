@@ -74,7 +74,7 @@ def test_a_budget_measures_once_and_then_reads_what_it_measured(tmp_path: Path) 
 def test_the_command_measures_the_real_reranker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = tmp_path / "home"
     (home / "models").mkdir(parents=True)
-    (home / "models" / "ms-marco-minilm-l12-v2").symlink_to(need.model("ms-marco-minilm-l12-v2"))
+    (home / "models" / "riddle-reranker-en").symlink_to(need.model("riddle-reranker-en"))
     assert run(["calibrate", "--rounds", "1", "--home", str(home), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["token_ms"] > 0
