@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -172,8 +172,12 @@ class Ledger:
                 raise
 
     def clear(self) -> None:
-        """Remove every partition, finished or not."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove every partition, finished or not, in one step: a half that a kill left would pass for a whole one."""
+        aside = self._folder.with_name(f".{self._folder.name}.cleared")
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            self._folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def keys(self) -> Iterator[str]:
         """Keys of the finished partitions."""
